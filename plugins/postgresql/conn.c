@@ -1,0 +1,508 @@
+#include "plugins/postgresql/pg.h"
+
+#include <ctype.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CONNECT_TIMEOUT_MS 10000
+#define SETUP_TIMEOUT_MS   30000
+#define MAX_ENDPOINTS      64u
+#define MAX_KEYWORDS       80
+
+/* ----------------------------------------------------------------- options */
+
+static const char *option_value(const struct pg_target *target, const char *keyword)
+{
+    for (const PQconninfoOption *o = target->options; o != NULL && o->keyword != NULL; o++)
+        if (strcmp(o->keyword, keyword) == 0)
+            return o->val != NULL && o->val[0] != '\0' ? o->val : NULL;
+    return NULL;
+}
+
+static size_t list_length(const char *list)
+{
+    size_t n = 1;
+
+    if (list == NULL)
+        return 0;
+    for (; *list != '\0'; list++)
+        n += *list == ',';
+    return n;
+}
+
+/* Element i of a comma-separated list as a new string; NULL when it is empty. */
+static int list_element(const char *list, size_t i, char **out)
+{
+    *out = NULL;
+    if (list == NULL)
+        return TIDE_OK;
+    while (i-- > 0)
+        list = strchr(list, ',') + 1;
+    size_t len = strcspn(list, ",");
+    if (len == 0)
+        return TIDE_OK;
+    *out = strndup(list, len);
+    return *out != NULL ? TIDE_OK : TIDE_NO_MEMORY;
+}
+
+static int make_endpoints(const struct tide_host *host, struct pg_target *target, struct tide_err *err)
+{
+    const char *hosts = option_value(target, "host"), *addrs = option_value(target, "hostaddr");
+    const char *ports = option_value(target, "port");
+    size_t n = addrs != NULL ? list_length(addrs) : hosts != NULL ? list_length(hosts) : 1;
+    size_t n_ports = list_length(ports);
+
+    if ((addrs != NULL && hosts != NULL && list_length(hosts) != n) || (n_ports > 1 && n_ports != n))
+        return tide_plugin_fail(host, err, TIDE_INVALID, 0,
+                                "option \"connection\" lists different numbers of hosts and ports");
+    if (n > MAX_ENDPOINTS)
+        return tide_plugin_fail(host, err, TIDE_INVALID, 0, "option \"connection\" lists more than %u hosts",
+                                MAX_ENDPOINTS);
+    target->endpoints = calloc(n, sizeof *target->endpoints);
+    if (target->endpoints == NULL)
+        return tide_plugin_fail(host, err, TIDE_NO_MEMORY, 0, "out of memory");
+    target->n_endpoints = n;
+    for (size_t i = 0; i < n; i++) {
+        struct pg_endpoint *e = &target->endpoints[i];
+
+        if (list_element(hosts, i, &e->host) != TIDE_OK || list_element(addrs, i, &e->hostaddr) != TIDE_OK ||
+            list_element(ports, n_ports > 1 ? i : 0, &e->port) != TIDE_OK)
+            return tide_plugin_fail(host, err, TIDE_NO_MEMORY, 0, "out of memory");
+    }
+    return TIDE_OK;
+}
+
+/*
+ * A service is looked up by libpq when a connection is begun and in no other
+ * public way; so one is begun, asked, and dropped.
+ */
+static void resolve_service(struct pg_target *target, const char *conninfo)
+{
+    PG_AUTO(pg_conn_finishp) PGconn *conn = PQconnectStart(conninfo);
+    PQconninfoOption *resolved = conn != NULL ? PQconninfo(conn) : NULL;
+
+    if (resolved == NULL)
+        return;
+    PQconninfoFree(target->options);
+    target->options = resolved;
+}
+
+int pg_target_open(const struct tide_host *host, struct pg_target *target, struct tide_err *err)
+{
+    const char *conninfo = host->option(host->ctx, "connection");
+    char *why = NULL;
+
+    memset(target, 0, sizeof *target);
+    if (conninfo == NULL)
+        return tide_plugin_fail(host, err, TIDE_INVALID, 0, "option \"connection\" is missing");
+    target->options = PQconninfoParse(conninfo, &why);
+    if (target->options == NULL) {
+        int s = tide_plugin_fail(host, err, TIDE_INVALID, 0, "option \"connection\" is not a libpq string: %.*s",
+                                 (int)strcspn(why != NULL ? why : "", "\n"), why != NULL ? why : "");
+        PQfreemem(why);
+        return s;
+    }
+    if (option_value(target, "service") != NULL)
+        resolve_service(target, conninfo);
+    return make_endpoints(host, target, err);
+}
+
+void pg_target_clear(struct pg_target *target)
+{
+    for (size_t i = 0; i < target->n_endpoints; i++) {
+        free(target->endpoints[i].host);
+        free(target->endpoints[i].hostaddr);
+        free(target->endpoints[i].port);
+    }
+    free(target->endpoints);
+    PQconninfoFree(target->options);
+    memset(target, 0, sizeof *target);
+}
+
+void pg_endpoint_text(const struct pg_endpoint *endpoint, char *buf, size_t size)
+{
+    const char *host = endpoint->host != NULL ? endpoint->host : endpoint->hostaddr;
+
+    (void)snprintf(buf, size, "%s:%s", host != NULL ? host : "local socket",
+                   endpoint->port != NULL ? endpoint->port : "5432");
+}
+
+void pg_conn_text(const PGconn *conn, char *buf, size_t size)
+{
+    (void)snprintf(buf, size, "%s:%s", PQhost(conn), PQport(conn));
+}
+
+bool pg_endpoint_is_local(const struct pg_endpoint *endpoint)
+{
+    const char *h = endpoint->hostaddr != NULL ? endpoint->hostaddr : endpoint->host;
+
+    return h == NULL || h[0] == '/' || h[0] == '@' || strcmp(h, "localhost") == 0 || strncmp(h, "127.", 4) == 0 ||
+           strcmp(h, "::1") == 0;
+}
+
+const char *pg_target_sslmode(const struct pg_target *target, const struct pg_endpoint *endpoint)
+{
+    const char *written = option_value(target, "sslmode");
+    bool from_service = option_value(target, "service") != NULL;
+
+    /* What a service was resolved to includes libpq's own default, which nobody wrote. */
+    if (written != NULL && !(from_service && strcmp(written, "prefer") == 0))
+        return written;
+    return pg_endpoint_is_local(endpoint) ? "prefer" : "verify-full";
+}
+
+void pg_application_name(const struct tide_host *host, char *buf, size_t size)
+{
+    const char *instance = host->instance(host->ctx);
+    int n = snprintf(buf, size, "tidemark_%s", instance != NULL ? instance : "instance");
+    size_t len = n < 0 ? 0 : (size_t)n < size ? (size_t)n : size - 1;
+
+    /* 63 bytes are what the server keeps; and no character that a list of standby names gives a meaning to. */
+    if (len > 63)
+        buf[63] = '\0';
+    for (char *p = buf; *p != '\0'; p++)
+        if (!isalnum((unsigned char)*p) || (unsigned char)*p >= 0x80)
+            *p = '_';
+        else
+            *p = (char)tolower((unsigned char)*p);
+}
+
+/* -------------------------------------------------------------- connecting */
+
+struct keywords {
+    const char *keys[MAX_KEYWORDS + 1], *values[MAX_KEYWORDS + 1];
+    size_t n;
+    char application_name[80];
+};
+
+static void keyword_add(struct keywords *k, const char *key, const char *value)
+{
+    if (value == NULL || k->n >= MAX_KEYWORDS)
+        return;
+    k->keys[k->n] = key;
+    k->values[k->n] = value;
+    k->n++;
+}
+
+static bool is_ours(const char *key)
+{
+    static const char *const ours[] = {"host",
+                                       "hostaddr",
+                                       "port",
+                                       "sslmode",
+                                       "replication",
+                                       "client_encoding",
+                                       "service",
+                                       "application_name",
+                                       "target_session_attrs",
+                                       "connect_timeout",
+                                       "load_balance_hosts",
+                                       "fallback_application_name"};
+
+    for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
+        if (strcmp(key, ours[i]) == 0)
+            return true;
+    return false;
+}
+
+static void keywords_make(struct keywords *k, const struct tide_host *host, const struct pg_target *target,
+                          const struct pg_endpoint *endpoint, enum pg_conn_kind kind)
+{
+    const char *name = option_value(target, "application_name");
+    const char *password = host->option(host->ctx, "password");
+
+    memset(k, 0, sizeof *k);
+    pg_application_name(host, k->application_name, sizeof k->application_name);
+    for (const PQconninfoOption *o = target->options; o->keyword != NULL; o++)
+        if (o->val != NULL && o->val[0] != '\0' && !is_ours(o->keyword))
+            keyword_add(k, o->keyword, o->val);
+    keyword_add(k, "host", endpoint->host);
+    keyword_add(k, "hostaddr", endpoint->hostaddr);
+    keyword_add(k, "port", endpoint->port);
+    keyword_add(k, "sslmode", pg_target_sslmode(target, endpoint));
+    if (password != NULL)
+        keyword_add(k, "password", password);
+    if (kind == PG_CONN_REPLICATION && name != NULL)
+        keyword_add(k, "application_name", name);
+    else
+        keyword_add(k, "application_name", kind == PG_CONN_REPLICATION ? k->application_name : "tidemark");
+    if (kind == PG_CONN_REPLICATION || kind == PG_CONN_BASEBACKUP)
+        keyword_add(k, "replication", "true");
+    else
+        keyword_add(k, "client_encoding", "UTF8");
+    /* A peer that is gone without a word must be noticed; what the DBA wrote goes first. */
+    if (option_value(target, "keepalives_idle") == NULL)
+        keyword_add(k, "keepalives_idle", "30");
+    if (option_value(target, "keepalives_interval") == NULL)
+        keyword_add(k, "keepalives_interval", "10");
+    if (option_value(target, "keepalives_count") == NULL)
+        keyword_add(k, "keepalives_count", "3");
+    if (option_value(target, "tcp_user_timeout") == NULL)
+        keyword_add(k, "tcp_user_timeout", "60000");
+}
+
+struct failure {
+    int status;
+    char text[600];
+};
+
+/* "FATAL:  28P01: password ..." in verbose form: the code tells what the (translated) words would not. */
+static bool sqlstate_in(const char *text, char code[6])
+{
+    for (const char *p = strstr(text, ": "); p != NULL; p = strstr(p + 1, ": ")) {
+        const char *c = p + 1;
+        size_t n = 0;
+
+        while (*c == ' ')
+            c++;
+        while (n < 5 && (isdigit((unsigned char)c[n]) || isupper((unsigned char)c[n])))
+            n++;
+        if (n == 5 && c[5] == ':' && c[6] == ' ' && isdigit((unsigned char)c[0])) {
+            memcpy(code, c, 5);
+            code[5] = '\0';
+            return true;
+        }
+    }
+    return false;
+}
+
+static void failure_read(const PGconn *conn, struct failure *f)
+{
+    const char *text = PQerrorMessage(conn);
+    const char *location = strstr(text, "LOCATION:");
+    size_t len = location != NULL ? (size_t)(location - text) : strlen(text), n = 0;
+    char code[6];
+
+    if (sqlstate_in(text, code))
+        f->status = pg_status_of_sqlstate(code);
+    else if (PQconnectionNeedsPassword(conn) || strstr(text, "certificate") != NULL || strstr(text, "SSL") != NULL)
+        f->status = TIDE_DENIED;
+    else
+        f->status = TIDE_AGAIN;
+    for (size_t i = 0; i < len && n + 1 < sizeof f->text; i++)
+        f->text[n++] = text[i] == '\n' || text[i] == '\t' ? ' ' : text[i];
+    while (n > 0 && f->text[n - 1] == ' ')
+        n--;
+    f->text[n] = '\0';
+}
+
+static void quiet(void *arg, const char *message)
+{
+    (void)arg;
+    (void)message;
+}
+
+static int connect_timeout_ms(const struct pg_target *target)
+{
+    const char *text = option_value(target, "connect_timeout");
+    long seconds = text != NULL ? strtol(text, NULL, 10) : 0;
+
+    return seconds > 0 && seconds < 3600 ? (int)seconds * 1000 : CONNECT_TIMEOUT_MS;
+}
+
+/* TIDE_OK, TIDE_CANCELLED (err filled), or the status in *f. */
+static int poll_connection(const struct tide_host *host, PGconn *conn, int timeout_ms, struct failure *f,
+                           struct tide_err *err)
+{
+    int64_t deadline = pg_monotonic_ms() + timeout_ms;
+    PostgresPollingStatusType st = PGRES_POLLING_WRITING;
+
+    while (st != PGRES_POLLING_OK) {
+        unsigned ready;
+        int64_t left = deadline - pg_monotonic_ms();
+        int s = pg_wait(host,
+                        &(struct pg_wait){.fd = PQsocket(conn),
+                                          .events = st == PGRES_POLLING_READING ? POLLIN : POLLOUT,
+                                          .extra_fd = -1,
+                                          .timeout_ms = left > 0 ? (int)left : 0},
+                        &ready, err);
+        if (s != TIDE_OK)
+            return s;
+        if (ready == 0) {
+            f->status = TIDE_AGAIN;
+            (void)snprintf(f->text, sizeof f->text, "no answer within %d s", timeout_ms / 1000);
+            return TIDE_AGAIN;
+        }
+        st = PQconnectPoll(conn);
+        if (st == PGRES_POLLING_FAILED) {
+            failure_read(conn, f);
+            return f->status;
+        }
+    }
+    return TIDE_OK;
+}
+
+/* Settings of the DBA's or the role's that would break our statements in the middle. */
+static int session_setup(const struct tide_host *host, PGconn *conn, struct tide_err *err)
+{
+    PG_AUTO(pg_result_clearp) PGresult *res = NULL;
+    static const char sql[] =
+        "SELECT pg_catalog.set_config(n, v, false) FROM (VALUES ('search_path', ''), ('statement_timeout', '0'), "
+        "('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'), ('idle_session_timeout', '0'), "
+        "('datestyle', 'ISO'), ('transaction_timeout', '0')) AS s(n, v) "
+        "WHERE n <> 'transaction_timeout' OR pg_catalog.current_setting('server_version_num')::int >= 170000";
+
+    return pg_query_run(host, conn, &(struct pg_query){.sql = sql, .timeout_ms = SETUP_TIMEOUT_MS}, &res, err);
+}
+
+static int connect_one(const struct tide_host *host, const struct pg_target *target,
+                       const struct pg_endpoint *endpoint, enum pg_conn_kind kind, const char *session_attrs,
+                       PGconn **out, struct failure *f, struct tide_err *err)
+{
+    struct keywords k;
+
+    keywords_make(&k, host, target, endpoint, kind);
+    keyword_add(&k, "target_session_attrs", session_attrs);
+    f->status = TIDE_NO_MEMORY;
+    (void)snprintf(f->text, sizeof f->text, "out of memory");
+    PG_AUTO(pg_conn_finishp) PGconn *conn = PQconnectStartParams(k.keys, k.values, 0);
+    if (conn == NULL)
+        return TIDE_NO_MEMORY;
+    (void)PQsetNoticeProcessor(conn, quiet, NULL);
+    (void)PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
+    if (PQstatus(conn) == CONNECTION_BAD) {
+        failure_read(conn, f);
+        return f->status;
+    }
+    int s = poll_connection(host, conn, connect_timeout_ms(target), f, err);
+    if (s != TIDE_OK)
+        return s;
+    (void)PQsetErrorVerbosity(conn, PQERRORS_DEFAULT);
+    if (kind == PG_CONN_SQL || kind == PG_CONN_SQL_STANDBY) {
+        s = session_setup(host, conn, err);
+        if (s != TIDE_OK) {
+            f->status = s;
+            (void)snprintf(f->text, sizeof f->text, "the session could not be set up: %.*s",
+                           (int)strcspn(PQerrorMessage(conn), "\n"), PQerrorMessage(conn));
+            return s;
+        }
+    }
+    *out = conn;
+    conn = NULL;
+    return TIDE_OK;
+}
+
+static int fail_connect(const struct tide_host *host, const struct pg_endpoint *endpoint, const struct failure *f,
+                        struct tide_err *err)
+{
+    char where[300];
+    const char *hint = NULL;
+
+    pg_endpoint_text(endpoint, where, sizeof where);
+    if (strstr(f->text, "root certificate") != NULL || strstr(f->text, "does not support SSL") != NULL)
+        hint =
+            "over TCP the server's certificate is verified: give sslrootcert= in \"connection\", or write a weaker "
+            "sslmode= there";
+    return pg_fail_hint(host, err, f->status, hint, "could not connect to PostgreSQL at \"%s\": %s", where, f->text);
+}
+
+int pg_conn_open_endpoint(const struct tide_host *host, const struct pg_target *target,
+                          const struct pg_endpoint *endpoint, enum pg_conn_kind kind, PGconn **conn,
+                          struct tide_err *err)
+{
+    struct failure f;
+    int s = connect_one(host, target, endpoint, kind, NULL, conn, &f, err);
+
+    if (s == TIDE_OK || s == TIDE_CANCELLED)
+        return s;
+    return fail_connect(host, endpoint, &f, err);
+}
+
+bool pg_conn_is_standby(const PGconn *conn)
+{
+    const char *value = PQparameterStatus(conn, "in_hot_standby");
+
+    return value != NULL && strcmp(value, "on") == 0;
+}
+
+enum preference { PREFER_FIRST, PREFER_PRIMARY, PREFER_STANDBY };
+
+static enum preference preference_of(const struct pg_target *target, enum pg_conn_kind kind, const char **attrs)
+{
+    const char *written = option_value(target, "target_session_attrs");
+
+    *attrs = NULL;
+    if (target->n_endpoints == 1)
+        return PREFER_FIRST;
+    if (kind == PG_CONN_SQL_STANDBY)
+        return PREFER_STANDBY;
+    if (written == NULL)
+        return PREFER_PRIMARY;
+    if (strcmp(written, "prefer-standby") == 0)
+        return PREFER_STANDBY;
+    if (strcmp(written, "any") != 0)
+        *attrs = written;
+    return PREFER_FIRST;
+}
+
+static bool fits(const PGconn *conn, enum preference want)
+{
+    return want == PREFER_FIRST || pg_conn_is_standby(conn) == (want == PREFER_STANDBY);
+}
+
+int pg_conn_open(const struct tide_host *host, const struct pg_target *target, enum pg_conn_kind kind, PGconn **out,
+                 struct tide_err *err)
+{
+    PG_AUTO(pg_conn_finishp) PGconn *second_best = NULL;
+    const char *attrs;
+    enum preference want = preference_of(target, kind, &attrs);
+    struct failure worst = {.status = TIDE_OK};
+    const struct pg_endpoint *worst_at = NULL;
+
+    for (size_t i = 0; i < target->n_endpoints; i++) {
+        PGconn *conn = NULL;
+        struct failure f;
+        int s = connect_one(host, target, &target->endpoints[i], kind, attrs, &conn, &f, err);
+
+        if (s == TIDE_CANCELLED)
+            return s;
+        if (s == TIDE_OK && fits(conn, want)) {
+            *out = conn;
+            return TIDE_OK;
+        }
+        if (s == TIDE_OK && second_best == NULL)
+            second_best = conn;
+        else if (s == TIDE_OK)
+            PQfinish(conn);
+        else if (worst_at == NULL || (worst.status != TIDE_AGAIN && f.status == TIDE_AGAIN)) {
+            /* While one of them may come back a retry is worth it, whatever the others said. */
+            worst = f;
+            worst_at = &target->endpoints[i];
+        }
+    }
+    if (second_best == NULL)
+        return fail_connect(host, worst_at, &worst, err);
+    *out = second_best;
+    second_best = NULL;
+    return TIDE_OK;
+}
+
+int pg_conn_open_same(const struct tide_host *host, const struct pg_target *target, PGconn *conn,
+                      enum pg_conn_kind kind, PGconn **out, struct tide_err *err)
+{
+    for (size_t i = 0; i < target->n_endpoints; i++) {
+        const struct pg_endpoint *e = &target->endpoints[i];
+        const char *host_name = e->host != NULL ? e->host : e->hostaddr;
+
+        if (target->n_endpoints == 1 || (host_name != NULL && strcmp(host_name, PQhost(conn)) == 0 &&
+                                         strcmp(e->port != NULL ? e->port : PQport(conn), PQport(conn)) == 0))
+            return pg_conn_open_endpoint(host, target, e, kind, out, err);
+    }
+    return tide_plugin_fail(host, err, TIDE_AGAIN, 0, "the server \"%s\" is not in the connection string any more",
+                            PQhost(conn));
+}
+
+int pg_connect(struct pg_instance *inst, struct tide_err *err)
+{
+    if (inst->conn != NULL && PQstatus(inst->conn) == CONNECTION_OK)
+        return TIDE_OK;
+    pg_disconnect(inst);
+    return pg_conn_open(inst->host, &inst->target, PG_CONN_SQL, &inst->conn, err);
+}
+
+void pg_disconnect(struct pg_instance *inst)
+{
+    PQfinish(inst->conn);
+    inst->conn = NULL;
+}
