@@ -127,7 +127,7 @@ tide_cleanup() {
     trap - EXIT
     for p in ${tide_pids[@]+"${tide_pids[@]}"}; do kill "$p" 2>/dev/null; done
     for p in ${tide_pids[@]+"${tide_pids[@]}"}; do
-        wait_for 10 tide_gone "$p" 2>/dev/null || kill -9 "$p" 2>/dev/null
+        wait_for 10 tide_gone "$p" || kill -9 "$p" 2>/dev/null
     done
     # Servers that a restore made are not in the list; a postmaster.pid below $tmp tells of them.
     while IFS= read -r d; do
@@ -139,12 +139,16 @@ tide_cleanup() {
 
 tide_gone() { ! kill -0 "$1" 2>/dev/null; }
 
-# Starts a command in the background, stopped at exit; its pid in $pid, its output in $tmp/NAME.log.
+# Starts a program (or tm) in the background, stopped at exit; its pid in $pid, its output in $tmp/NAME.log.
 pid=''
 background() { # NAME COMMAND...
     local name=$1
     shift
-    "$@" >>"$tmp/$name.log" 2>&1 </dev/null &
+    if [ "$1" = tm ]; then set -- "$TIDE_BUILD/tidemark" -c "$tmp/tidemark.conf" "${@:2}"; fi
+    (
+        trap - EXIT INT TERM
+        exec "$@" >>"$tmp/$name.log" 2>&1 </dev/null
+    ) &
     pid=$!
     tide_pids+=("$pid")
 }
