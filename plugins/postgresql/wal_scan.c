@@ -1,0 +1,520 @@
+#include "plugins/postgresql/evidence.h"
+#include "plugins/postgresql/pg.h"
+#include "plugins/postgresql/wal_record.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What is kept of a record to interpret it; its headers never take more than 1 KiB. */
+#define KEEP_DEFAULT (8u << 10)
+/* A commit record lists subtransactions and files in front of what we want of it. */
+#define KEEP_XACT (4u << 20)
+
+enum scan_mode {
+    SCAN_FIND, /* the next page header will tell where a record begins */
+    SCAN_SKIP, /* up to skip_to, where a record begins */
+    SCAN_RECORDS,
+    SCAN_ENDED,  /* zeros or an old page where a record should begin: the log was written up to here */
+    SCAN_BROKEN, /* an error was reported */
+};
+
+struct wal_scan {
+    const struct tide_host *host;
+    const struct wal_layout *layout;
+    struct wal_crc crc;
+    uint64_t system_identifier;
+    uint32_t segment_size;
+    uint64_t pos; /* of the next byte that will be fed */
+    enum scan_mode mode;
+    uint64_t skip_to;
+    bool padding; /* what is skipped follows a segment switch */
+
+    uint8_t header[WAL_LONG_HEADER]; /* a page header that came in parts */
+    uint32_t header_have;
+
+    /* The record that is being collected; got counts its bytes so far, alignment at its end included. */
+    uint64_t record_start;
+    uint32_t got, total, payload_crc;
+    uint8_t *keep;
+    uint32_t keep_have, keep_size;
+
+    uint64_t prev_start;  /* of the last complete record; 0: unknown */
+    uint64_t overwritten; /* start of a record that a crash left unfinished; the next must say so */
+    struct tide_log_mark mark;
+    struct wal_blocks blocks;
+};
+
+static int corrupt(struct wal_scan *scan, struct tide_err *err, uint64_t at, const char *what)
+{
+    char lsn[PG_LSN_TEXT_SIZE];
+
+    pg_lsn_text(at, lsn, sizeof lsn);
+    scan->mode = SCAN_BROKEN;
+    return tide_plugin_fail(scan->host, err, TIDE_CORRUPT, 0, "damaged WAL at %s: %s", lsn, what);
+}
+
+/* ---------------------------------------------------------------- open, close */
+
+int pg_log_scan_open(const struct tide_host *host, const struct tide_log_scan_params *params, void **out,
+                     struct tide_err *err)
+{
+    struct evidence ev;
+    const char *why = evidence_parse(params->evidence, &ev);
+    uint64_t identifier = ev.system_identifier;
+    uint32_t segment_size = ev.segment_size;
+    int major = ev.major;
+
+    evidence_clear(&ev);
+    if (why != NULL)
+        return tide_plugin_fail(host, err, TIDE_INVALID, 0, "cannot read the log's evidence: %s", why);
+    const struct wal_layout *layout = wal_layout_of_major(major);
+    if (layout == NULL)
+        return tide_plugin_fail(host, err, TIDE_UNSUPPORTED, 0,
+                                "the WAL of PostgreSQL %d is not known (%d to %d are)", major, PG_VERSION_MIN,
+                                PG_VERSION_MAX);
+    struct wal_scan *scan = calloc(1, sizeof *scan);
+    uint8_t *keep = malloc(KEEP_DEFAULT);
+    if (scan == NULL || keep == NULL || !wal_crc_init(&scan->crc, false)) {
+        free(keep);
+        free(scan);
+        return tide_plugin_fail(host, err, TIDE_NO_MEMORY, 0, "out of memory");
+    }
+    *scan = (struct wal_scan){.host = host,
+                              .layout = layout,
+                              .crc = scan->crc,
+                              .system_identifier = identifier,
+                              .segment_size = segment_size,
+                              .pos = params->start.lo,
+                              .mode = SCAN_FIND,
+                              .keep = keep,
+                              .keep_size = KEEP_DEFAULT};
+    scan->mark.struct_size = sizeof scan->mark;
+    if (!tide_pos_is_none(params->first_record)) {
+        /* The same place before or behind a page header; before it, the header is checked as well. */
+        uint64_t first = wal_normalise(params->first_record.lo, segment_size);
+
+        scan->skip_to = first < scan->pos ? scan->pos : first;
+        scan->mode = scan->skip_to == scan->pos ? SCAN_RECORDS : SCAN_SKIP;
+        if (scan->mode == SCAN_RECORDS)
+            scan->mark.whole_end = pg_pos(scan->pos);
+    }
+    *out = scan;
+    return TIDE_OK;
+}
+
+void pg_log_scan_close(void *p)
+{
+    struct wal_scan *scan = p;
+
+    if (scan == NULL)
+        return;
+    wal_crc_clear(&scan->crc);
+    free(scan->keep);
+    free(scan);
+}
+
+/* ---------------------------------------------------------------------- pages */
+
+enum page_kind { PAGE_GOOD, PAGE_BLANK, PAGE_OLD, PAGE_BAD };
+
+static enum page_kind judge_page(const struct wal_scan *scan, const struct wal_page *page, uint64_t at,
+                                 const char **why)
+{
+    bool first_of_segment = at % scan->segment_size == 0;
+
+    *why = NULL;
+    if (page->magic == 0 && page->address == 0)
+        return PAGE_BLANK;
+    if (page->address != at) {
+        /* A recycled segment still holds what it held under its former name. */
+        if (page->magic == scan->layout->magic && page->address < at &&
+            (at - page->address) % scan->segment_size == 0)
+            return PAGE_OLD;
+        *why = "a page header names another position";
+    } else if (page->magic != scan->layout->magic) {
+        *why = "a page header has another magic";
+    } else if (page->flags & ~WAL_PAGE_FLAGS) {
+        *why = "a page header has unknown flags";
+    } else if (first_of_segment != ((page->flags & WAL_PAGE_LONG) != 0)) {
+        *why = "a page header is of the wrong length";
+    } else if (first_of_segment && page->system_identifier != scan->system_identifier) {
+        *why = "a segment of another system";
+    } else if (first_of_segment && (page->segment_size != scan->segment_size || page->page_size != WAL_PAGE_SIZE)) {
+        *why = "a segment says another segment or page size";
+    }
+    return *why == NULL ? PAGE_GOOD : PAGE_BAD;
+}
+
+/* A magic that is no damage of ours: the right page of a server that we do not know. */
+static bool is_unknown_version(const struct wal_page *page, uint64_t at)
+{
+    return page->address == at && page->magic >> 8 == 0xd1 && wal_layout_of_magic(page->magic) == NULL;
+}
+
+static void forget_record(struct wal_scan *scan)
+{
+    scan->got = scan->total = scan->keep_have = 0;
+}
+
+/* In SCAN_FIND the first header that is seen tells where the record that it continues ends. */
+static void find_by_page(struct wal_scan *scan, const struct wal_page *page, uint64_t at, uint32_t header)
+{
+    uint64_t behind = at + header;
+
+    if (!(page->flags & WAL_PAGE_CONTRECORD)) {
+        scan->mode = SCAN_RECORDS;
+        scan->mark.whole_end = pg_pos(at);
+        return;
+    }
+    uint64_t rest = wal_align(page->remaining);
+    if (rest > at + WAL_PAGE_SIZE - behind)
+        return; /* it goes on over the whole page */
+    scan->skip_to = behind + rest;
+    scan->mode = SCAN_SKIP;
+}
+
+/* A page inside of a record, or at a border between two. */
+static int continue_on_page(struct wal_scan *scan, const struct wal_page *page, uint64_t at, struct tide_err *err)
+{
+    if (scan->got == 0) {
+        if (page->flags & WAL_PAGE_CONTRECORD)
+            return corrupt(scan, err, at, "a page continues a record where none was open");
+        return TIDE_OK;
+    }
+    if (page->flags & WAL_PAGE_OVERWRITE) {
+        scan->overwritten = scan->record_start;
+        if (scan->mark.first_start.lo == scan->record_start)
+            scan->mark.first_start = (struct tide_pos){0};
+        forget_record(scan);
+        return TIDE_OK;
+    }
+    if (!(page->flags & WAL_PAGE_CONTRECORD))
+        return corrupt(scan, err, at, "a page does not continue the record that was open");
+    if (page->remaining != scan->total - scan->got)
+        return corrupt(scan, err, at, "a page continues a record of another length");
+    return TIDE_OK;
+}
+
+static int take_page(struct wal_scan *scan, const uint8_t *header, uint32_t len, struct tide_err *err)
+{
+    uint64_t at = scan->pos - len;
+    struct wal_page page;
+    const char *why;
+
+    wal_page_read(header, &page);
+    enum page_kind kind = judge_page(scan, &page, at, &why);
+    if (scan->mode == SCAN_ENDED) {
+        if (kind == PAGE_GOOD)
+            return corrupt(scan, err, scan->mark.whole_end.lo,
+                           "a hole: nothing is here, but the log goes on behind it");
+        return TIDE_OK;
+    }
+    if (kind == PAGE_BLANK || kind == PAGE_OLD) {
+        /* A record that the server had begun and not finished when it stopped is no record. */
+        forget_record(scan);
+        scan->mode = SCAN_ENDED;
+        return TIDE_OK;
+    }
+    if (kind == PAGE_BAD && is_unknown_version(&page, at)) {
+        scan->mode = SCAN_BROKEN;
+        return tide_plugin_fail(scan->host, err, TIDE_UNSUPPORTED, 0,
+                                "WAL page magic 0x%04X is not known: this log was written by a version of PostgreSQL "
+                                "newer than %d",
+                                page.magic, PG_VERSION_MAX);
+    }
+    if (kind == PAGE_BAD)
+        return corrupt(scan, err, at, why);
+    if (scan->mode == SCAN_FIND) {
+        find_by_page(scan, &page, at, len);
+        return TIDE_OK;
+    }
+    return continue_on_page(scan, &page, at, err);
+}
+
+/* Takes what is there of a page header, and the page once it is complete. */
+static int feed_header(struct wal_scan *scan, const uint8_t *p, size_t n, size_t *used, struct tide_err *err)
+{
+    uint64_t at = scan->pos - scan->header_have;
+    uint32_t want = at % scan->segment_size == 0 ? WAL_LONG_HEADER : WAL_SHORT_HEADER;
+    uint32_t take = want - scan->header_have;
+
+    if (take > n)
+        take = (uint32_t)n;
+    /* The usual case, a header in one part, is read where it lies. */
+    const uint8_t *whole = p;
+    if (take < want) {
+        memcpy(scan->header + scan->header_have, p, take);
+        whole = scan->header;
+    }
+    scan->header_have += take;
+    scan->pos += take;
+    *used = take;
+    if (scan->header_have < want)
+        return TIDE_OK;
+    scan->header_have = 0;
+    if (want == WAL_SHORT_HEADER && wal_u16(whole + 2) & WAL_PAGE_LONG) {
+        /* Its fields would lie beyond what was read. */
+        uint8_t copy[WAL_LONG_HEADER] = {0};
+
+        memcpy(copy, whole, want);
+        return take_page(scan, copy, want, err);
+    }
+    return take_page(scan, whole, want, err);
+}
+
+/* -------------------------------------------------------------------- records */
+
+/* header holds a record's 24 bytes. */
+static const char *judge_header(const struct wal_scan *scan, const uint8_t *header)
+{
+    uint32_t total = wal_u32(header);
+    uint64_t prev = wal_u64(header + 8);
+    uint8_t rmgr = header[17];
+
+    if (total < WAL_RECORD_HEADER || total > WAL_RECORD_MAX)
+        return "a record's length makes no sense";
+    if (rmgr > WAL_RMGR_MAX && (rmgr < WAL_RMGR_CUSTOM_MIN || scan->layout->major < 15))
+        return "a record belongs to an unknown resource manager";
+    if (scan->prev_start != 0 ? prev != scan->prev_start : prev >= scan->record_start)
+        return "a record does not follow the one before it";
+    return NULL;
+}
+
+/* After a switch the rest of the segment holds nothing. */
+static void skip_padding(struct wal_scan *scan)
+{
+    uint64_t in_segment = scan->pos % scan->segment_size;
+
+    if (in_segment == 0)
+        return;
+    scan->skip_to = scan->pos - in_segment + scan->segment_size;
+    scan->padding = true;
+    scan->mode = SCAN_SKIP;
+}
+
+static int check_overwrite(struct wal_scan *scan, const struct wal_record *record, const struct wal_main *main,
+                           struct tide_err *err)
+{
+    bool says_so = wal_record_is_xlog(record, WAL_XLOG_OVERWRITE_CONTRECORD) && main->have >= 8 &&
+                   wal_u64(main->data) == scan->overwritten;
+
+    scan->overwritten = 0;
+    return says_so ? TIDE_OK : corrupt(scan, err, record->start, "a record was cut off and nothing says why");
+}
+
+/* A record is complete, data holds its first have bytes and pos lies behind it. */
+static int finish_record(struct wal_scan *scan, const uint8_t *data, uint32_t have,
+                         const struct tide_log_scan_sink *sink, struct tide_err *err)
+{
+    struct wal_record record = {.layout = scan->layout,
+                                .start = scan->record_start,
+                                .end = scan->pos,
+                                .data = data,
+                                .have = have,
+                                .total = wal_u32(data)};
+    struct wal_main main;
+    const char *why;
+    uint32_t crc = scan->crc.update(&scan->crc, scan->payload_crc, data, WAL_RECORD_HEADER - 4) ^ WAL_CRC_INIT;
+
+    if (crc != wal_u32(data + 20))
+        return corrupt(scan, err, record.start, "a record's checksum is wrong");
+    int s = wal_record_walk(&record, &scan->blocks, &main, &why, err);
+    if (why != NULL)
+        return corrupt(scan, err, record.start, why);
+    if (s == TIDE_OK && scan->overwritten != 0)
+        s = check_overwrite(scan, &record, &main, err);
+    if (s == TIDE_OK)
+        s = wal_record_event(&record, &main, sink, err);
+    if (s != TIDE_OK)
+        return s;
+    scan->mark.last_start = pg_pos(record.start);
+    scan->mark.whole_end = pg_pos(record.end);
+    scan->prev_start = record.start;
+    if (wal_record_is_xlog(&record, WAL_XLOG_SWITCH))
+        skip_padding(scan);
+    return TIDE_OK;
+}
+
+static void begin_record(struct wal_scan *scan)
+{
+    scan->record_start = scan->pos;
+    scan->payload_crc = WAL_CRC_INIT;
+}
+
+static int accept_header(struct wal_scan *scan, const uint8_t *header, struct tide_err *err)
+{
+    const char *why = judge_header(scan, header);
+
+    if (why != NULL)
+        return corrupt(scan, err, scan->record_start, why);
+    if (tide_pos_is_none(scan->mark.first_start))
+        scan->mark.first_start = pg_pos(scan->record_start);
+    return TIDE_OK;
+}
+
+static int keep_bytes(struct wal_scan *scan, const uint8_t *p, uint32_t n, struct tide_err *err)
+{
+    uint32_t limit =
+        scan->keep_have >= WAL_RECORD_HEADER && scan->keep[17] == WAL_RMGR_XACT ? KEEP_XACT : KEEP_DEFAULT;
+    uint32_t room = limit > scan->keep_have ? limit - scan->keep_have : 0;
+
+    if (n > room)
+        n = room;
+    while (scan->keep_have + n > scan->keep_size) {
+        uint8_t *bigger = realloc(scan->keep, scan->keep_size * 2);
+
+        if (bigger == NULL)
+            return tide_plugin_fail(scan->host, err, TIDE_NO_MEMORY, 0, "out of memory");
+        scan->keep = bigger;
+        scan->keep_size *= 2;
+    }
+    memcpy(scan->keep + scan->keep_have, p, n);
+    scan->keep_have += n;
+    return TIDE_OK;
+}
+
+/* The first 24 bytes of a record that comes in parts. */
+static int collect_header(struct wal_scan *scan, const uint8_t *p, size_t span, size_t *used, struct tide_err *err)
+{
+    uint32_t take = WAL_RECORD_HEADER - scan->got;
+
+    if (scan->got == 0)
+        begin_record(scan);
+    if (scan->got < 4)
+        take = 4 - scan->got; /* the length comes first: nothing else is looked at where there is none */
+    if (take > span)
+        take = (uint32_t)span;
+    int s = keep_bytes(scan, p, take, err);
+    if (s != TIDE_OK)
+        return s;
+    scan->got += take;
+    scan->pos += take;
+    *used = take;
+    if (scan->got == 4) {
+        scan->total = wal_u32(scan->keep);
+        if (scan->total == 0) {
+            forget_record(scan);
+            scan->mode = SCAN_ENDED;
+        } else if (scan->total < WAL_RECORD_HEADER) {
+            return corrupt(scan, err, scan->record_start, "a record's length makes no sense");
+        }
+    }
+    return scan->got == WAL_RECORD_HEADER ? accept_header(scan, scan->keep, err) : TIDE_OK;
+}
+
+/* Its payload, and what aligns its end. */
+static int collect_payload(struct wal_scan *scan, const uint8_t *p, size_t span, size_t *used, struct tide_err *err)
+{
+    uint32_t upto = scan->got < scan->total ? scan->total : (uint32_t)wal_align(scan->total);
+    uint32_t take = upto - scan->got;
+
+    if (take > span)
+        take = (uint32_t)span;
+    if (scan->got < scan->total) {
+        scan->payload_crc = scan->crc.update(&scan->crc, scan->payload_crc, p, take);
+        int s = keep_bytes(scan, p, take, err);
+        if (s != TIDE_OK)
+            return s;
+    }
+    scan->got += take;
+    scan->pos += take;
+    *used = take;
+    return TIDE_OK;
+}
+
+static int collect(struct wal_scan *scan, const uint8_t *p, size_t span, size_t *used,
+                   const struct tide_log_scan_sink *sink, struct tide_err *err)
+{
+    int s = scan->got < WAL_RECORD_HEADER ? collect_header(scan, p, span, used, err)
+                                          : collect_payload(scan, p, span, used, err);
+
+    if (s != TIDE_OK || scan->got < WAL_RECORD_HEADER || scan->got < wal_align(scan->total))
+        return s;
+    s = finish_record(scan, scan->keep, scan->keep_have, sink, err);
+    forget_record(scan);
+    return s;
+}
+
+/* Bytes of one page, at pos. */
+static int feed_records(struct wal_scan *scan, const uint8_t *p, size_t span, size_t *used,
+                        const struct tide_log_scan_sink *sink, struct tide_err *err)
+{
+    uint32_t total = scan->got == 0 && span >= WAL_RECORD_HEADER ? wal_u32(p) : 0;
+
+    if (total < WAL_RECORD_HEADER || wal_align(total) > span)
+        return collect(scan, p, span, used, sink, err);
+    /* Most records lie whole in one page, and are read there. */
+    begin_record(scan);
+    int s = accept_header(scan, p, err);
+    if (s != TIDE_OK)
+        return s;
+    scan->payload_crc =
+        scan->crc.update(&scan->crc, scan->payload_crc, p + WAL_RECORD_HEADER, total - WAL_RECORD_HEADER);
+    *used = (size_t)wal_align(total);
+    scan->pos += *used;
+    return finish_record(scan, p, total, sink, err);
+}
+
+/* ----------------------------------------------------------------------- feed */
+
+static void skip(struct wal_scan *scan, size_t n, size_t *used)
+{
+    uint64_t left = scan->skip_to - scan->pos;
+
+    *used = left < n ? (size_t)left : n;
+    scan->pos += *used;
+    if (scan->padding || scan->pos == scan->skip_to)
+        scan->mark.whole_end = pg_pos(scan->pos);
+    if (scan->pos == scan->skip_to) {
+        scan->mode = SCAN_RECORDS;
+        scan->padding = false;
+    }
+}
+
+static int feed_some(struct wal_scan *scan, const uint8_t *p, size_t n, size_t *used,
+                     const struct tide_log_scan_sink *sink, struct tide_err *err)
+{
+    uint64_t in_page = scan->pos % WAL_PAGE_SIZE;
+
+    if (scan->mode == SCAN_SKIP) {
+        skip(scan, n, used);
+        return TIDE_OK;
+    }
+    if (scan->mode == SCAN_ENDED && scan->pos % scan->segment_size == 0)
+        return corrupt(scan, err, scan->mark.whole_end.lo,
+                       "the log ends in the middle of a segment, yet another follows");
+    if (in_page == 0 || scan->header_have > 0)
+        return feed_header(scan, p, n, used, err);
+    size_t span = (size_t)(WAL_PAGE_SIZE - in_page);
+    if (span > n)
+        span = n;
+    if (scan->mode == SCAN_RECORDS)
+        return feed_records(scan, p, span, used, sink, err);
+    scan->pos += span;
+    *used = span;
+    return TIDE_OK;
+}
+
+int pg_log_scan_feed(void *p, const void *data, size_t len, const struct tide_log_scan_sink *sink,
+                     struct tide_log_mark *mark, struct tide_err *err)
+{
+    struct wal_scan *scan = p;
+    const uint8_t *bytes = data;
+    int s = TIDE_OK;
+
+    if (scan->mode == SCAN_BROKEN)
+        return tide_plugin_fail(scan->host, err, TIDE_CORRUPT, 0, "the log was damaged before this");
+    scan->blocks.sink = sink->blocks;
+    scan->blocks.ctx = sink->ctx;
+    for (size_t used = 0; s == TIDE_OK && len > 0; bytes += used, len -= used) {
+        used = 0;
+        s = feed_some(scan, bytes, len, &used, sink, err);
+    }
+    if (s == TIDE_OK)
+        s = wal_blocks_flush(&scan->blocks, err);
+    if (s != TIDE_OK)
+        scan->mode = SCAN_BROKEN;
+    *mark = scan->mark;
+    return s;
+}
