@@ -1,0 +1,184 @@
+#include "pitr/cut.h"
+
+#include <string.h>
+
+static const struct plan_commit no_commit = {.time_us = TIDE_TIME_NONE};
+
+struct cut_walk {
+    const struct cut_options *o;
+    struct cut *cut;
+    struct tide_pos clip; /* commits at or behind it are on an abandoned tail; none: no fork ahead */
+    bool target_passed;   /* CUT_TRANSACTION, CUT_NAME: what comes next is excluded */
+    /* the newest object that was skipped by its name and has commits */
+    struct log_name skipped;
+    const char *skipped_evidence;
+    struct tide_pos skipped_clip;
+    bool have_skipped;
+};
+
+static struct plan_commit commit_of(const struct tide_log_event *e)
+{
+    return (struct plan_commit){.start = e->start, .end = e->end, .time_us = e->time_us, .transaction = e->number};
+}
+
+static bool is_excluded(struct cut_walk *w, const struct tide_log_event *e)
+{
+    const struct cut_options *o = w->o;
+
+    switch (o->rule) {
+    case CUT_NOTHING:
+        return false;
+    case CUT_TIME:
+        return o->exclusive ? e->time_us >= o->time_us : e->time_us > o->time_us;
+    case CUT_POSITION: {
+        int c = tide_pos_cmp(e->end, o->position);
+        return o->exclusive ? c >= 0 : c > 0;
+    }
+    case CUT_TRANSACTION:
+        if (w->target_passed)
+            return true;
+        if (e->number != o->transaction)
+            return false;
+        w->target_passed = true;
+        w->cut->found = true;
+        return o->exclusive;
+    case CUT_NAME:
+        return w->target_passed;
+    }
+    return false;
+}
+
+/* TIDE_EXISTS is "seen enough": the scan stops there. */
+static tide_status on_event(void *ctx, const struct tide_log_event *e, struct tide_err *err)
+{
+    struct cut_walk *w = ctx;
+
+    (void)err;
+    if (tide_pos_cmp(e->start, w->o->from) < 0)
+        return TIDE_OK;
+    if (!tide_pos_is_none(w->clip) && tide_pos_cmp(e->start, w->clip) >= 0)
+        return TIDE_EXISTS;
+    if (e->kind == TIDE_EVENT_RESTORE_POINT && w->o->rule == CUT_NAME && e->text != NULL &&
+        strlen(w->o->name) == e->text_len && memcmp(w->o->name, e->text, e->text_len) == 0) {
+        w->target_passed = true;
+        w->cut->found = true;
+    }
+    if (e->kind != TIDE_EVENT_COMMIT)
+        return TIDE_OK;
+    if (is_excluded(w, e)) {
+        w->cut->excluded = commit_of(e);
+        return TIDE_EXISTS;
+    }
+    w->cut->included = commit_of(e);
+    return TIDE_OK;
+}
+
+static tide_status scan(struct cut_walk *w, const struct log_name *name, const char *evidence, struct tide_err *err)
+{
+    tide_status s =
+        log_scan_object(w->o->repo, w->o->instance, w->o->plugin, w->o->host, evidence, name, on_event, w, err);
+    if (s == TIDE_EXISTS) {
+        tide_err_clear(err);
+        return TIDE_OK;
+    }
+    return s;
+}
+
+/* True when the name alone says that no commit in the object ends the target. */
+static bool name_settles(const struct cut_walk *w, const struct log_name *n)
+{
+    const struct cut_options *o = w->o;
+
+    switch (o->rule) {
+    case CUT_NOTHING:
+        return true;
+    case CUT_TIME:
+        return n->max_us == TIDE_TIME_NONE || n->max_us < o->time_us || (!o->exclusive && n->max_us == o->time_us);
+    case CUT_POSITION:
+        return tide_pos_cmp(n->end, o->position) < 0;
+    case CUT_TRANSACTION:
+        return n->max_us == TIDE_TIME_NONE;
+    case CUT_NAME:
+        return w->target_passed ? n->max_us == TIDE_TIME_NONE : (n->marks & LOG_MARK_RESTORE_POINT) == 0;
+    }
+    return false;
+}
+
+/* One lineage of the path.  *more: the walk reached the fork and goes on in the child. */
+static tide_status walk_step(struct cut_walk *w, const struct lineage_step *step, bool *more, struct tide_err *err)
+{
+    const struct cut_options *o = w->o;
+    const struct lineage *l = lineage_find(o->lineages, step->lineage);
+    struct tide_pos from = tide_pos_cmp(step->start, o->from) > 0 ? step->start : o->from;
+    struct log_walk *walk = NULL;
+
+    *more = false;
+    if (l == NULL)
+        return tide_fail(err, TIDE_CORRUPT, "lineage %u of \"%s\" is missing", step->lineage, o->instance);
+    tide_status s = log_walk_open(o->repo, o->instance, step->lineage, from, &walk, err);
+    w->clip = step->end;
+    w->cut->covered = from;
+    w->cut->covered_lineage = step->lineage;
+    while (s == TIDE_OK && tide_pos_is_none(w->cut->excluded.start)) {
+        struct log_name name;
+        if (!tide_pos_is_none(step->end) && tide_pos_cmp(log_walk_position(walk), step->end) >= 0) {
+            *more = true;
+            break;
+        }
+        s = log_walk_next(walk, &name, err);
+        if (s != TIDE_OK)
+            break;
+        w->cut->objects++;
+        w->cut->bytes += name.end.hi == name.start.hi ? name.end.lo - name.start.lo : 0;
+        w->cut->covered = log_walk_position(walk);
+        if (!name_settles(w, &name)) {
+            s = scan(w, &name, l->evidence, err);
+        } else if (name.max_us != TIDE_TIME_NONE) {
+            w->skipped = name;
+            w->skipped_evidence = l->evidence;
+            w->skipped_clip = step->end;
+            w->have_skipped = true;
+        }
+    }
+    log_walk_close(walk);
+    if (s == TIDE_NOT_FOUND) {
+        tide_err_clear(err);
+        return TIDE_OK;
+    }
+    return s;
+}
+
+/* The last commit before the cut may lie in an object that its name let us skip: look into that one only. */
+static tide_status find_included(struct cut_walk *w, struct tide_err *err)
+{
+    struct cut scratch = {.included = no_commit, .excluded = no_commit};
+    struct cut_options all = *w->o;
+    struct cut_walk again = {.o = &all, .cut = &scratch, .clip = w->skipped_clip};
+
+    if (!w->have_skipped || tide_pos_cmp(w->cut->included.start, w->skipped.start) >= 0)
+        return TIDE_OK;
+    all.rule = CUT_NOTHING;
+    tide_status s = scan(&again, &w->skipped, w->skipped_evidence, err);
+    if (s == TIDE_OK && scratch.included.time_us != TIDE_TIME_NONE)
+        w->cut->included = scratch.included;
+    return s;
+}
+
+tide_status cut_find(const struct cut_options *o, struct cut *out, struct tide_err *err)
+{
+    struct cut_walk w = {.o = o, .cut = out};
+
+    *out = (struct cut){.included = no_commit, .excluded = no_commit};
+    out->found = o->rule != CUT_TRANSACTION && o->rule != CUT_NAME;
+    for (size_t i = 0; i < o->n_path; i++) {
+        bool more = false;
+        if (!tide_pos_is_none(o->path[i].end) && tide_pos_cmp(o->path[i].end, o->from) <= 0)
+            continue;
+        tide_status s = walk_step(&w, &o->path[i], &more, err);
+        if (s != TIDE_OK)
+            return s;
+        if (!more)
+            break;
+    }
+    return find_included(&w, err);
+}

@@ -1,0 +1,130 @@
+#include "pitr/fetch_server.h"
+
+#include "orchestrator/base/cleanup.h"
+#include "orchestrator/base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SLICE (8u << 20)
+
+/* The last step of the path whose log begins before `end` owns a file that ends there. */
+static const struct lineage_step *owner_of(const struct fetch_file_options *o, struct tide_pos end)
+{
+    const struct lineage_step *owner = NULL;
+
+    for (size_t i = 0; i < o->n_path; i++) {
+        if (i == 0 || tide_pos_cmp(o->path[i].start, end) < 0)
+            owner = &o->path[i];
+    }
+    return owner;
+}
+
+static const struct lineage *lineage_of_branch(const struct fetch_file_options *o, uint64_t branch)
+{
+    for (size_t i = 0; i < o->n_path; i++) {
+        const struct lineage *l = lineage_find(o->lineages, o->path[i].lineage);
+        if (l != NULL && l->branch == branch)
+            return l;
+    }
+    return NULL;
+}
+
+static tide_status fetch_history(const struct fetch_file_options *o, const struct tide_log_file *file,
+                                 const char *path, struct tide_err *err)
+{
+    const struct lineage *l = lineage_of_branch(o, file->branch);
+    const struct lineage *last = lineage_find(o->lineages, o->path[o->n_path - 1].lineage);
+    char content[16384];
+    size_t len = 0;
+
+    if (l != NULL) {
+        tide_status s = o->plugin->log_file_content(o->host, l->evidence, file, content, sizeof content, &len, err);
+        if (s != TIDE_OK)
+            return s;
+    } else if (last != NULL && file->branch > last->branch && file->branch < o->new_branch) {
+        /* taken by another restore or branch of this instance: the server only asks whether it exists */
+        len = (size_t)snprintf(content, sizeof content, "# reserved\n");
+    } else {
+        return tide_fail(err, TIDE_NOT_FOUND, "branch %llu has no history file", (unsigned long long)file->branch);
+    }
+    TIDE_AUTO(tide_closep) int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return tide_fail_errno(err, errno, "could not create \"%s\"", path);
+    return tide_write_all(fd, content, len, path, err);
+}
+
+static tide_status copy_segment(const struct fetch_file_options *o, struct log_source *source,
+                                const struct tide_log_file *file, int fd, const char *path, struct tide_err *err)
+{
+    TIDE_AUTO(tide_freep) uint8_t *buf = malloc(SLICE);
+    struct tide_pos at = file->start;
+
+    if (buf == NULL)
+        return tide_fail(err, TIDE_NO_MEMORY, "out of memory fetching log");
+    while (tide_pos_cmp(at, file->end) < 0) {
+        struct tide_pos to = file->end, got = at;
+        if (to.lo - at.lo > SLICE)
+            to.lo = at.lo + SLICE;
+        tide_status s = log_source_read(source, at, to, buf, &got, err);
+        bool all_there = s == TIDE_OK && tide_pos_cmp(got, to) >= 0;
+        bool may_end =
+            !tide_pos_is_none(o->padded_from) && tide_pos_cmp(s == TIDE_OK ? got : at, o->padded_from) >= 0;
+        if (s != TIDE_OK && !may_end)
+            return s;
+        if (s == TIDE_OK) {
+            s = tide_pwrite_all(fd, buf, (size_t)(got.lo - at.lo), at.lo - file->start.lo, path, err);
+            if (s != TIDE_OK)
+                return s;
+        }
+        if (!all_there && !may_end)
+            return tide_fail(err, TIDE_NOT_FOUND, "the log file at this position is not complete yet");
+        if (!all_there) {
+            tide_err_clear(err);
+            break; /* the rest stays a hole: zeros */
+        }
+        at = to;
+    }
+    return TIDE_OK;
+}
+
+static tide_status fetch_segment(const struct fetch_file_options *o, struct log_source *source,
+                                 const struct tide_log_file *file, const char *path, struct tide_err *err)
+{
+    const struct lineage_step *owner = owner_of(o, file->end);
+    const struct lineage *l = owner == NULL ? NULL : lineage_find(o->lineages, owner->lineage);
+
+    if (l == NULL || l->branch != file->branch)
+        return tide_fail(err, TIDE_NOT_FOUND, "this part of the log is not on branch %llu",
+                         (unsigned long long)file->branch);
+    if (!tide_pos_is_none(o->padded_from) && tide_pos_cmp(file->start, o->padded_from) >= 0)
+        return tide_fail(err, TIDE_NOT_FOUND, "the restore ends before this log file");
+    TIDE_AUTO(tide_closep) int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return tide_fail_errno(err, errno, "could not create \"%s\"", path);
+    tide_status s = copy_segment(o, source, file, fd, path, err);
+    if (s == TIDE_OK && ftruncate(fd, (off_t)(file->end.lo - file->start.lo)) != 0)
+        s = tide_fail_errno(err, errno, "could not extend \"%s\"", path);
+    if (s == TIDE_OK && o->durable && fsync(fd) != 0)
+        s = tide_fail_errno(err, errno, "could not fsync \"%s\"", path);
+    return s;
+}
+
+tide_status fetch_file(const struct fetch_file_options *o, struct log_source *source,
+                       const struct tide_log_file *file, const char *path, struct tide_err *err)
+{
+    tide_status s = TIDE_NOT_FOUND;
+
+    if (file->kind == TIDE_LOG_FILE_HISTORY)
+        s = fetch_history(o, file, path, err);
+    else if (file->kind == TIDE_LOG_FILE_SEGMENT && !file->partial)
+        s = fetch_segment(o, source, file, path, err);
+    else
+        s = tide_fail(err, TIDE_NOT_FOUND, "such files are never stored");
+    if (s != TIDE_OK)
+        (void)unlink(path);
+    return s;
+}

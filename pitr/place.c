@@ -1,0 +1,171 @@
+#include "pitr/restore_internal.h"
+
+#include "orchestrator/base/cleanup.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SPACES_MAX 4096u
+
+struct loading {
+    struct placement *p;
+    const json_t *metadata;
+};
+
+/* The DBA's name of a tablespace: from the plugin's metadata, {"tablespaces":[{"oid":16400,"name":"fast"}]}. */
+static void space_name(const json_t *metadata, const char *id, char *out, size_t size)
+{
+    const json_t *list = json_object_get(metadata, "tablespaces"), *item;
+    size_t i;
+
+    (void)snprintf(out, size, "%s", id);
+    json_array_foreach(list, i, item)
+    {
+        const json_t *oid = json_object_get(item, "oid");
+        const char *name = json_string_value(json_object_get(item, "name"));
+        char text[32];
+        (void)snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT, json_integer_value(oid));
+        const char *have = json_is_string(oid) ? json_string_value(oid) : text;
+        if (name != NULL && strcmp(have, id) == 0)
+            (void)snprintf(out, size, "%s", name);
+    }
+}
+
+/* What --tablespace NAME=DIR or ID=DIR says, or NULL. */
+static const char *mapped(const struct restore_options *o, const char *name, const char *id)
+{
+    for (const char *const *m = o->tablespace_map; m != NULL && *m != NULL; m++) {
+        const char *eq = strchr(*m, '=');
+        size_t n = eq == NULL ? 0 : (size_t)(eq - *m);
+        if (n > 0 && ((strlen(name) == n && memcmp(name, *m, n) == 0) || (strlen(id) == n && memcmp(id, *m, n) == 0)))
+            return eq + 1;
+    }
+    return NULL;
+}
+
+static tide_status add_space(struct loading *l, const struct tree_entry *e, struct tide_err *err)
+{
+    struct placement *p = l->p;
+    const char *id = strrchr(e->name, '/') == NULL ? e->name : strrchr(e->name, '/') + 1;
+
+    if (p->n == SPACES_MAX || strlen(e->name) >= sizeof p->spaces->prefix)
+        return tide_fail(err, TIDE_UNSUPPORTED, "the backup has too many tablespaces");
+    void *grown = realloc(p->spaces, (p->n + 1) * sizeof *p->spaces);
+    if (grown == NULL)
+        return tide_fail(err, TIDE_NO_MEMORY, "out of memory placing tablespaces");
+    p->spaces = grown;
+    memset(&p->spaces[p->n], 0, sizeof *p->spaces);
+    (void)snprintf(p->spaces[p->n].prefix, sizeof p->spaces->prefix, "%s", e->name);
+    p->spaces[p->n].prefix_len = strlen(e->name);
+    char *name = p->spaces[p->n].name, *directory = p->spaces[p->n].directory;
+    space_name(l->metadata, id, name, sizeof p->spaces->name);
+    const char *where = mapped(p->o, name, id);
+    int len;
+    if (where != NULL)
+        len = snprintf(directory, TIDE_PATH_MAX, "%s", where);
+    else if (p->o->tablespaces_into != NULL)
+        len = snprintf(directory, TIDE_PATH_MAX, "%s/%s", p->o->tablespaces_into, name);
+    else
+        len = snprintf(directory, TIDE_PATH_MAX, "%s.tablespaces/%s", p->o->into, name);
+    if (len < 0 || len >= TIDE_PATH_MAX || directory[0] != '/')
+        return tide_fail(err, TIDE_INVALID, "the directory of tablespace \"%s\" must be an absolute path", name);
+    p->n++;
+    return TIDE_OK;
+}
+
+static tide_status add_hold(struct placement *p, const char *name, struct tide_err *err)
+{
+    char **grown = realloc(p->hold, (p->n_hold + 2) * sizeof *grown);
+
+    if (grown == NULL)
+        return tide_fail(err, TIDE_NO_MEMORY, "out of memory placing files");
+    p->hold = grown;
+    p->hold[p->n_hold] = strdup(name);
+    p->hold[p->n_hold + 1] = NULL;
+    if (p->hold[p->n_hold] == NULL)
+        return tide_fail(err, TIDE_NO_MEMORY, "out of memory placing files");
+    p->n_hold++;
+    return TIDE_OK;
+}
+
+static tide_status on_entry(void *ctx, const struct tree_entry *e, struct tide_err *err)
+{
+    struct loading *l = ctx;
+
+    if ((e->flags & TIDE_FILE_TABLESPACE) != 0)
+        return add_space(l, e, err);
+    /* control files come last: a directory without one cannot be started by mistake */
+    if ((e->flags & TIDE_FILE_STABLE) != 0)
+        return add_hold(l->p, e->name, err);
+    return TIDE_OK;
+}
+
+static tide_status refuse_full_directories(const struct placement *p, struct tide_err *err)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        bool empty = true;
+        tide_status s = tide_dir_is_empty(p->spaces[i].directory, &empty, err);
+        if (s != TIDE_OK)
+            return s;
+        if (!empty) {
+            s = tide_fail(err, TIDE_REFUSED, "the directory \"%s\" for tablespace \"%s\" is not empty",
+                          p->spaces[i].directory, p->spaces[i].name);
+            return tide_hint(err, s, "nothing was written; name another with --tablespace %s=DIR", p->spaces[i].name);
+        }
+    }
+    return TIDE_OK;
+}
+
+tide_status placement_load(struct tree_reader *t, const struct restore_options *o, bool resume, struct placement *out,
+                           struct tide_err *err)
+{
+    const char *text = o->plan->backup.metadata;
+    json_t *metadata = text == NULL ? NULL : json_loads(text, 0, NULL);
+    struct loading l = {.p = out, .metadata = metadata};
+
+    memset(out, 0, sizeof *out);
+    out->o = o;
+    tide_status s = tree_reader_walk(t, on_entry, &l, err);
+    json_decref(metadata);
+    if (s == TIDE_OK && !resume)
+        s = refuse_full_directories(out, err);
+    if (s != TIDE_OK)
+        placement_clear(out);
+    return s;
+}
+
+void placement_clear(struct placement *p)
+{
+    for (size_t i = 0; i < p->n_hold; i++)
+        free(p->hold[i]);
+    free(p->hold);
+    free(p->spaces);
+    memset(p, 0, sizeof *p);
+}
+
+tide_status placement_place(void *ctx, const struct tree_entry *e, char path[TIDE_PATH_MAX], struct tide_err *err)
+{
+    const struct placement *p = ctx;
+
+    for (size_t i = 0; i < p->n; i++) {
+        size_t n = p->spaces[i].prefix_len;
+        if (strncmp(e->name, p->spaces[i].prefix, n) != 0 || (e->name[n] != '/' && e->name[n] != '\0'))
+            continue;
+        if (e->name[n] == '/')
+            return tide_path_join(path, p->spaces[i].directory, e->name + n + 1, err);
+        (void)snprintf(path, TIDE_PATH_MAX, "%s", p->spaces[i].directory);
+        return TIDE_OK;
+    }
+    return tide_path_join(path, p->o->into, e->name, err);
+}
+
+tide_status placement_lines(const struct placement *p, struct tide_buf *out, struct tide_err *err)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        const char *slash = strrchr(p->spaces[i].prefix, '/');
+        tide_buf_printf(out, "%s=%s\n", slash == NULL ? p->spaces[i].prefix : slash + 1, p->spaces[i].directory);
+    }
+    return tide_buf_check(out, "the list of tablespaces", err);
+}

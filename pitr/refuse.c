@@ -1,0 +1,83 @@
+#include "pitr/plan_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct window_gap *gap_around(const struct plan_state *p, int64_t us)
+{
+    for (size_t i = 0; i < p->windows.n_gaps; i++) {
+        const struct window_gap *g = &p->windows.gaps[i];
+        bool after = g->from_us == TIDE_TIME_NONE || g->from_us <= us;
+        bool before = g->to_us == TIDE_TIME_NONE || us <= g->to_us;
+        if (after && before && (g->from_us != TIDE_TIME_NONE || g->to_us != TIDE_TIME_NONE))
+            return g;
+    }
+    return NULL;
+}
+
+static void nearest_text(int64_t us, char out[40])
+{
+    if (us == TIDE_TIME_NONE)
+        out[0] = '\0';
+    else
+        tide_time_format(us, out);
+}
+
+tide_status plan_refuse_time(const struct plan_state *p, int64_t us, struct tide_err *err)
+{
+    int64_t before, after;
+    char asked[TIDE_TIME_TEXT], from[64], to[64];
+    tide_status s;
+
+    tide_time_format(us, asked);
+    window_nearest(&p->windows, p->o->lineage, us, &before, &after);
+    const struct window_gap *gap = gap_around(p, us);
+    if (p->windows.n == 0) {
+        s = tide_fail(err, TIDE_OUTSIDE, "nothing of \"%s\" can be restored yet", p->o->instance);
+        return tide_hint(err, s, "%s",
+                         p->backups.n == 0
+                             ? "there is no base backup; take one with: tidemark backup"
+                             : "the log that the base backups need is not stored; see: tidemark log verify");
+    }
+    if (gap != NULL) {
+        p->o->plugin->pos_format(gap->from, from, sizeof from);
+        if (tide_pos_is_none(gap->to))
+            (void)snprintf(to, sizeof to, "its end");
+        else
+            p->o->plugin->pos_format(gap->to, to, sizeof to);
+        s = tide_fail(err, TIDE_OUTSIDE, "%s lies in a gap of the log of \"%s\": lineage %u from %s to %s%s%s", asked,
+                      p->o->instance, gap->lineage, from, to, gap->reason[0] == '\0' ? "" : ": ", gap->reason);
+    } else {
+        s = tide_fail(err, TIDE_OUTSIDE, "%s is outside the restore window of \"%s\"", asked, p->o->instance);
+    }
+    if (err != NULL) {
+        nearest_text(before, err->before);
+        nearest_text(after, err->after);
+        s = tide_hint(err, s, "nearest restorable times: before %s, after %s",
+                      err->before[0] == '\0' ? "(none)" : err->before, err->after[0] == '\0' ? "(none)" : err->after);
+    }
+    return s;
+}
+
+tide_status plan_refuse_ambiguous(const struct plan_state *p, const struct ambiguous_range *a, int64_t us,
+                                  struct tide_err *err)
+{
+    char asked[TIDE_TIME_TEXT], from[TIDE_TIME_TEXT], to[TIDE_TIME_TEXT], at[64];
+
+    tide_time_format(us, asked);
+    tide_time_format(a->from_us, from);
+    tide_time_format(a->to_us, to);
+    p->o->plugin->pos_format(a->at, at, sizeof at);
+    int64_t before, after;
+    window_nearest(&p->windows, a->lineage, a->from_us - 1, &before, &after);
+    if (err != NULL) {
+        nearest_text(before, err->before);
+        window_nearest(&p->windows, a->lineage, a->to_us, &before, &after);
+        nearest_text(after, err->after);
+    }
+    tide_status s =
+        tide_fail(err, TIDE_OUTSIDE,
+                  "%s means more than one moment: commit stamps of lineage %u ran back from %s to %s near %s", asked,
+                  a->lineage, to, from, at);
+    return s;
+}
