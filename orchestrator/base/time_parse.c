@@ -276,12 +276,13 @@ static tide_status parse_ago(const char *text, size_t len, int64_t now_us, int64
         len--;
     memcpy(number, text, len);
     number[len] = '\0';
-    int64_t back = 0;
+    int64_t back = 0, then = 0;
     tide_status s = tide_duration_parse(number, &back, err);
     if (s != TIDE_OK)
         return s;
-    if (__builtin_sub_overflow(now_us, back, us) || *us < tide_days_from_civil(1, 1, 1) * 86400 * TIDE_SECOND_US)
+    if (__builtin_sub_overflow(now_us, back, &then) || then < tide_days_from_civil(1, 1, 1) * 86400 * TIDE_SECOND_US)
         return bad_time(text, "that long ago there was no calendar", err);
+    *us = then;
     return TIDE_OK;
 }
 
