@@ -68,10 +68,15 @@ tide_status object_get(struct repo *r, const char *key, enum object_type type, s
 
 struct object_writer;
 
-/* key NULL: made from the object's random id by the caller through object_writer_id before the first frame; see
- * pack.c.  coder is borrowed and used by the calling thread only. */
+/* An object has at most this many frames before its index (which is one frame itself). */
+#define OBJECT_FRAMES_MAX    200000u
+#define OBJECT_TRAILER_MAGIC "TIDEEND1"
+
+/* id NULL: a random one.  Who names an object by its id makes the id first, and the key from it.  coder is borrowed
+ * and used by the calling thread only; so is the writer. */
 tide_status object_writer_begin(struct repo *r, const struct object_small *o, const uint8_t id[OBJECT_ID_SIZE],
                                 struct frame_coder *coder, struct object_writer **out, struct tide_err *err) TIDE_MUST_CHECK;
+/* ref may be NULL.  After a failure only abort is left. */
 tide_status object_writer_frame(struct object_writer *w, enum frame_kind kind, const void *plain, size_t len,
                                 struct frame_ref *ref, struct tide_err *err) TIDE_MUST_CHECK;
 uint64_t object_writer_size(const struct object_writer *w); /* bytes so far */
