@@ -206,7 +206,7 @@ static void answer(struct fetch_server *f, const char *name, char *reply, size_t
     } else if (s != NULL && s->state == SLOT_ABSENT) {
         (void)snprintf(reply, size, "absent\n");
     } else {
-        (void)snprintf(f->problem, sizeof f->problem, "%s: %.440s", name, s == NULL ? "stopped" : s->text);
+        (void)snprintf(f->problem, sizeof f->problem, "%.60s: %.400s", name, s == NULL ? "stopped" : s->text);
         (void)snprintf(reply, size, "error %s\n", f->problem);
     }
     if (s != NULL && s->state != SLOT_FETCHING)
