@@ -74,7 +74,7 @@ IS_CLANG := $(findstring clang,$(CC))
 PLUGIN_LDFLAGS := -shared $(if $(and $(IS_CLANG),$(filter asan tsan fuzz,$(BUILD))),,-Wl,-z,defs)
 PLUGIN_CFLAGS := -fPIC -fvisibility=hidden
 CPPFLAGS_postgresql := $(addprefix -isystem ,$(PG_INCLUDE))
-LIBS_postgresql := -lpq
+LIBS_postgresql := -lpq -ljansson
 
 # ----------------------------------------------------------------- sources
 

@@ -1,0 +1,114 @@
+#ifndef TIDE_PLUGIN_PG_BACKUP_INTERNAL_H
+#define TIDE_PLUGIN_PG_BACKUP_INTERNAL_H
+
+/* What the files of the backup half share. */
+
+#include "plugins/postgresql/control.h"
+#include "plugins/postgresql/pg.h"
+#include "plugins/postgresql/pg_backup.h"
+#include "plugins/postgresql/pg_files.h"
+
+struct pg_tablespace {
+    char *oid, *name, *path;
+    uint64_t bytes; /* 0: unknown */
+};
+
+/* What the server says about itself before the backup. */
+struct pg_source {
+    int version_num;
+    char *version; /* "15.20 (Debian 15.20-0+deb12u1)" */
+    char *data_directory;
+    bool standby, data_checksums;
+    uint32_t block_size, segment_blocks, port;
+    uint64_t system_identifier;
+    uint32_t catalog_version;
+    int64_t started_s; /* when the server was started, epoch */
+    struct pg_tablespace *tablespaces;
+    size_t n_tablespaces;
+};
+
+/* One running backup.  `session` is the connection that holds hot-backup mode: closing it ends the mode. */
+struct pg_backup_run {
+    const struct tide_host *host;
+    struct pg_instance *inst;
+    const struct tide_backup_params *params;
+    const struct tide_backup_sink *sink;
+    PGconn *session;
+    struct pg_source source;
+    uint64_t start, stop;
+    uint32_t timeline;
+    int64_t start_us, stop_us;
+    char *label, *tablespace_map; /* contents of the two files, from the server */
+    struct pg_text config_files;  /* absolute paths of configuration outside the data directory, one a line */
+    uint64_t min_recovery_point;  /* of the pg_control in the backup; from a standby */
+    int64_t session_checked_ms;
+};
+
+static inline int pg_run_major(const struct pg_backup_run *run)
+{
+    return run->source.version_num / 10000;
+}
+
+/* backup_source.c */
+int pg_source_read(struct pg_backup_run *run, struct tide_err *err) PG_MUST_CHECK;
+void pg_source_clear(struct pg_source *source);
+/* Whether directory on this host really is the one that the connected server runs on. */
+int pg_source_prove_directory(struct pg_backup_run *run, const char *directory, struct tide_err *err) PG_MUST_CHECK;
+
+/* backup_session.c */
+int pg_session_open(struct pg_backup_run *run, struct tide_err *err) PG_MUST_CHECK;
+int pg_session_start(struct pg_backup_run *run, struct tide_err *err) PG_MUST_CHECK;
+/* Cheap; asks the server now and then.  Fails when the session is gone or the standby was promoted. */
+int pg_session_alive(struct pg_backup_run *run, struct tide_err *err) PG_MUST_CHECK;
+int pg_session_stop(struct pg_backup_run *run, struct tide_err *err) PG_MUST_CHECK;
+/* Reads a field such as "START TIMELINE: " of a backup_label; false when it is not there. */
+bool pg_label_field(const char *label, const char *field, char *value, size_t size);
+
+/* files_exclude.c: what documented low-level backups leave out */
+enum pg_file_choice {
+    PG_FILE_KEEP = 0,
+    PG_FILE_SKIP = 1,
+    PG_FILE_EMPTY = 2, /* the directory, not what is in it */
+};
+
+enum pg_dir_kind {
+    PG_DIR_TOP = 0,      /* the data directory itself */
+    PG_DIR_GLOBAL = 1,   /* global */
+    PG_DIR_DATABASE = 2, /* base/OID, pg_tblspc/OID/PG_x/OID */
+    PG_DIR_OTHER = 3,
+};
+
+enum pg_dir_kind pg_dir_kind_of(const char *name);
+enum pg_file_choice pg_exclude_decide(enum pg_dir_kind kind, const char *name);
+
+struct pg_relation_file {
+    uint64_t number; /* relfilenode */
+    uint64_t segment;
+    bool init, temporary;
+};
+
+/* Whether a name in a database's directory or in global is a file of a relation, and which. */
+bool pg_relation_file_parse(const char *name, struct pg_relation_file *out);
+
+/* files_walk.c */
+int pg_files_walk(struct pg_backup_run *run, const char *data_directory, struct tide_err *err) PG_MUST_CHECK;
+/* global/pg_control, last of all */
+int pg_files_control(struct pg_backup_run *run, const char *data_directory, struct tide_err *err) PG_MUST_CHECK;
+/* Hands over a small file whose content is known. */
+int pg_files_data(struct pg_backup_run *run, const char *name, const char *data, size_t len,
+                  struct tide_err *err) PG_MUST_CHECK;
+
+/* files_config.c: configuration outside of the data directory */
+#define PG_CONFIG_COPIES "tidemark_config" /* the directory of the copies, in the data directory */
+/* Fills run->config_files. */
+int pg_files_config_list(struct pg_backup_run *run, struct tide_err *err) PG_MUST_CHECK;
+/* Hands them over. */
+int pg_files_config(struct pg_backup_run *run, struct tide_err *err) PG_MUST_CHECK;
+
+/* basebackup_run.c: method "stream" */
+int pg_basebackup_run(struct pg_backup_run *run, struct tide_err *err) PG_MUST_CHECK;
+
+/* metadata.c: the JSON text is the caller's to free() */
+int pg_metadata_build(struct pg_backup_run *run, char **json, struct tide_err *err) PG_MUST_CHECK;
+
+#endif

@@ -1,0 +1,182 @@
+#include "plugins/postgresql/backup_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Strings of the last result; the handle keeps them until the next backup. */
+struct backup_strings {
+    char *metadata;
+};
+
+static void strings_free(void *p)
+{
+    struct backup_strings *strings = p;
+
+    if (strings != NULL)
+        free(strings->metadata);
+    free(strings);
+}
+
+/* Closing the session is what ends hot-backup mode on every way out. */
+static void run_clear(struct pg_backup_run *run)
+{
+    PQfinish(run->session);
+    pg_source_clear(&run->source);
+    free(run->label);
+    free(run->tablespace_map);
+    pg_text_clear(&run->config_files);
+}
+
+static int keep_strings(struct pg_backup_run *run, char **metadata, struct tide_err *err)
+{
+    struct pg_instance *inst = run->inst;
+    struct backup_strings *strings = calloc(1, sizeof *strings);
+
+    if (strings == NULL)
+        return tide_plugin_fail(run->host, err, TIDE_NO_MEMORY, 0, "out of memory");
+    strings->metadata = *metadata;
+    *metadata = NULL;
+    if (inst->backup != NULL)
+        inst->backup_free(inst->backup);
+    inst->backup = strings;
+    inst->backup_free = strings_free;
+    return TIDE_OK;
+}
+
+static int set_version(struct pg_backup_run *run, struct tide_err *err)
+{
+    char *version = strdup(run->source.version);
+
+    if (version == NULL)
+        return tide_plugin_fail(run->host, err, TIDE_NO_MEMORY, 0, "out of memory");
+    free(run->inst->server_version);
+    run->inst->server_version = version;
+    return TIDE_OK;
+}
+
+static int set_evidence(struct pg_backup_run *run, struct tide_err *err)
+{
+    PG_AUTO(pg_conn_finishp) PGconn *repl = NULL;
+    char *text = NULL;
+    int s = pg_conn_open_same(run->host, &run->inst->target, run->session, PG_CONN_BASEBACKUP, &repl, err);
+
+    if (s == TIDE_OK)
+        s = pg_evidence_build(run->host, repl, run->timeline, &text, err);
+    if (s != TIDE_OK)
+        return s;
+    free(run->inst->evidence);
+    run->inst->evidence = text;
+    return TIDE_OK;
+}
+
+static int tell_started(struct pg_backup_run *run, struct tide_err *err)
+{
+    return run->sink->started(run->sink->ctx, pg_pos(run->start), run->timeline, run->start_us, err);
+}
+
+static void tell_phase(const struct pg_backup_run *run, const char *phase)
+{
+    run->host->progress(run->host->ctx, &(struct tide_progress){.struct_size = sizeof(struct tide_progress),
+                                                                .phase = phase,
+                                                                .time_us = TIDE_TIME_NONE});
+}
+
+/* backup_label is what makes the copy a backup: without it the server would start from the wrong checkpoint. */
+static int hand_over_labels(struct pg_backup_run *run, struct tide_err *err)
+{
+    int s = pg_files_data(run, "backup_label", run->label, strlen(run->label), err);
+
+    if (s == TIDE_OK && run->tablespace_map[0] != '\0')
+        s = pg_files_data(run, "tablespace_map", run->tablespace_map, strlen(run->tablespace_map), err);
+    return s;
+}
+
+static const char *data_directory(const struct pg_backup_run *run)
+{
+    const char *option = run->host->option(run->host->ctx, "data_directory");
+
+    return option != NULL && *option != '\0' ? option : run->source.data_directory;
+}
+
+static int run_files(struct pg_backup_run *run, struct tide_err *err)
+{
+    const char *dir = data_directory(run);
+
+    if (*dir == '\0')
+        return pg_fail_hint(run->host, err, TIDE_DENIED,
+                            "grant pg_read_all_settings to the user, or set data_directory",
+                            "the server does not show its data directory");
+    int s = pg_source_prove_directory(run, dir, err);
+    if (s != TIDE_OK)
+        return s;
+    tell_phase(run, "checkpoint");
+    s = pg_session_start(run, err);
+    if (s == TIDE_OK)
+        s = tell_started(run, err);
+    if (s == TIDE_OK)
+        tell_phase(run, "files");
+    if (s == TIDE_OK)
+        s = pg_files_walk(run, dir, err);
+    if (s == TIDE_OK)
+        s = pg_files_config(run, err);
+    if (s == TIDE_OK)
+        s = run->sink->drain(run->sink->ctx, err);
+    if (s == TIDE_OK)
+        s = pg_files_control(run, dir, err);
+    if (s == TIDE_OK)
+        s = pg_session_stop(run, err);
+    return s != TIDE_OK ? s : hand_over_labels(run, err);
+}
+
+static void fill_result(struct pg_backup_run *run, const char *method, struct tide_backup_result *out)
+{
+    struct backup_strings *strings = run->inst->backup;
+    size_t size = out->struct_size < sizeof *out ? out->struct_size : sizeof *out;
+    struct tide_backup_result full = {
+        .struct_size = (uint32_t)size,
+        .from_standby = run->source.standby,
+        .start = pg_pos(run->start),
+        /* A standby cannot write an end record: PostgreSQL takes the minRecoveryPoint of the copied pg_control. */
+        .stop = pg_pos(run->source.standby ? run->min_recovery_point : run->stop),
+        .branch = run->timeline,
+        .start_us = run->start_us,
+        .stop_us = run->stop_us,
+        .evidence = run->inst->evidence,
+        .server_version = run->inst->server_version,
+        .metadata = strings->metadata,
+        .method = method,
+    };
+
+    memcpy(out, &full, size); /* an older core knows less of it */
+}
+
+int pg_backup(void *p, const struct tide_backup_params *params, const struct tide_backup_sink *sink,
+              struct tide_backup_result *result, struct tide_err *err)
+{
+    struct pg_instance *inst = p;
+    PG_AUTO(run_clear) struct pg_backup_run run = {.host = inst->host, .inst = inst, .params = params, .sink = sink};
+    PG_AUTO(pg_freep) char *metadata = NULL;
+    const char *method = inst->host->option(inst->host->ctx, "backup_method");
+    int s = pg_session_open(&run, err);
+
+    if (method == NULL || *method == '\0')
+        method = "files";
+    if (s == TIDE_OK)
+        s = pg_source_read(&run, err);
+    if (s == TIDE_OK)
+        s = pg_files_config_list(&run, err);
+    if (s == TIDE_OK) /* before the copy: what fails here should not cost hours */
+        s = pg_metadata_build(&run, &metadata, err);
+    if (s == TIDE_OK)
+        s = run_files(&run, err);
+    if (s == TIDE_OK)
+        s = set_version(&run, err);
+    if (s == TIDE_OK)
+        s = set_evidence(&run, err);
+    if (s == TIDE_OK)
+        s = keep_strings(&run, &metadata, err);
+    if (s != TIDE_OK)
+        return s;
+    fill_result(&run, method, result);
+    return TIDE_OK;
+}

@@ -1,0 +1,108 @@
+#include "plugins/postgresql/control.h"
+#include "plugins/postgresql/pg.h"
+#include "plugins/postgresql/pg_files.h"
+
+#include <string.h>
+
+/* Offsets in ControlFileData, the same in majors 14 to 18 up to data_checksum_version. */
+enum {
+    AT_SYSTEM_IDENTIFIER = 0,
+    AT_CONTROL_VERSION = 8,
+    AT_CATALOG_VERSION = 12,
+    AT_STATE = 16,
+    AT_CHECKPOINT = 32,
+    AT_REDO = 40,
+    AT_TIMELINE = 48,
+    AT_MIN_RECOVERY_POINT = 176,
+    AT_MIN_RECOVERY_TIMELINE = 184,
+    AT_MAX_CONNECTIONS = 220,
+    AT_MAX_WORKER_PROCESSES = 224,
+    AT_MAX_WAL_SENDERS = 228,
+    AT_MAX_PREPARED = 232,
+    AT_MAX_LOCKS = 236,
+    AT_BLOCK_SIZE = 256,
+    AT_SEGMENT_BLOCKS = 260,
+    AT_WAL_SEGMENT_SIZE = 268,
+    AT_DATA_CHECKSUMS = 292,
+    AT_CRC_UP_TO_17 = 328,
+    AT_CRC_FROM_18 = 332, /* one more bool before the nonce moves it */
+};
+
+static uint32_t get32(const uint8_t *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+static uint64_t get64(const uint8_t *p)
+{
+    return (uint64_t)get32(p) | (uint64_t)get32(p + 4) << 32;
+}
+
+/* Bit by bit: only used on a few hundred bytes. */
+uint32_t pg_crc32c_of(const void *data, size_t len)
+{
+    const uint8_t *p = data;
+    uint32_t crc = 0xFFFFFFFFu;
+
+    for (size_t i = 0; i < len; i++) {
+        crc ^= p[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = (crc >> 1) ^ (0x82F63B78u & (0u - (crc & 1u)));
+    }
+    return ~crc;
+}
+
+bool pg_control_parse(const void *data, size_t len, struct pg_control *out)
+{
+    const uint8_t *p = data;
+
+    if (len < AT_CRC_FROM_18 + 4)
+        return false;
+    uint32_t version = get32(p + AT_CONTROL_VERSION);
+    size_t crc_at = version >= 1800 ? AT_CRC_FROM_18 : AT_CRC_UP_TO_17;
+    if (version < 1300 || version > 1899 || pg_crc32c_of(p, crc_at) != get32(p + crc_at))
+        return false;
+    *out = (struct pg_control){
+        .system_identifier = get64(p + AT_SYSTEM_IDENTIFIER),
+        .control_version = version,
+        .catalog_version = get32(p + AT_CATALOG_VERSION),
+        .state = get32(p + AT_STATE),
+        .checkpoint = get64(p + AT_CHECKPOINT),
+        .redo = get64(p + AT_REDO),
+        .timeline = get32(p + AT_TIMELINE),
+        .min_recovery_point = get64(p + AT_MIN_RECOVERY_POINT),
+        .min_recovery_timeline = get32(p + AT_MIN_RECOVERY_TIMELINE),
+        .max_connections = get32(p + AT_MAX_CONNECTIONS),
+        .max_worker_processes = get32(p + AT_MAX_WORKER_PROCESSES),
+        .max_wal_senders = get32(p + AT_MAX_WAL_SENDERS),
+        .max_prepared_transactions = get32(p + AT_MAX_PREPARED),
+        .max_locks_per_transaction = get32(p + AT_MAX_LOCKS),
+        .block_size = get32(p + AT_BLOCK_SIZE),
+        .segment_blocks = get32(p + AT_SEGMENT_BLOCKS),
+        .wal_segment_size = get32(p + AT_WAL_SEGMENT_SIZE),
+        .data_checksum_version = get32(p + AT_DATA_CHECKSUMS),
+    };
+    return true;
+}
+
+int pg_control_read(const struct tide_host *host, const char *path, uint8_t raw[PG_CONTROL_FILE_SIZE], size_t *len,
+                    struct pg_control *out, struct tide_err *err)
+{
+    for (int attempt = 0; attempt < 100; attempt++) {
+        PG_AUTO(pg_freep) char *data = NULL;
+        size_t n;
+        int s = pg_file_read(host, path, PG_CONTROL_FILE_SIZE, &data, &n, err);
+        if (s != TIDE_OK)
+            return s;
+        if (pg_control_parse(data, n, out)) {
+            memcpy(raw, data, n);
+            *len = n;
+            return TIDE_OK;
+        }
+        unsigned ready;
+        s = pg_wait(host, &(struct pg_wait){.fd = -1, .extra_fd = -1, .timeout_ms = 50}, &ready, err);
+        if (s != TIDE_OK)
+            return s;
+    }
+    return tide_plugin_fail(host, err, TIDE_CORRUPT, 0, "the checksum of \"%s\" stays wrong", path);
+}
