@@ -27,6 +27,9 @@ if [ -z "$PGBIN" ]; then
     done
 fi
 
+PSQL=$PGBIN/psql # packages of bare servers have none
+[ -x "$PSQL" ] || PSQL=$(command -v psql || true)
+
 # ------------------------------------------------------------------ TAP
 
 tap_n=0 tap_failed=0
@@ -245,7 +248,7 @@ pg_stop() { # DIR [fast|immediate|smart]
 }
 
 sql() { # PORT STATEMENT [DATABASE]; host: the socket in $tmp/run, or $PG_SQL_HOST
-    "$PGBIN/psql" -h "${PG_SQL_HOST:-$tmp/run}" -p "$1" -U postgres -d "${3:-postgres}" -AtqX -v ON_ERROR_STOP=1 -c "$2"
+    "$PSQL" -h "${PG_SQL_HOST:-$tmp/run}" -p "$1" -U postgres -d "${3:-postgres}" -AtqX -v ON_ERROR_STOP=1 -c "$2"
 }
 
 # --------------------------------------------------------------- tidemark
