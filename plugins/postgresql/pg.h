@@ -155,6 +155,9 @@ int pg_fail_hint(const struct tide_host *host, struct tide_err *err, int status,
 void pg_log(const struct tide_host *host, int level, const char *event, const char *fmt, ...)
     TIDE_PLUGIN_PRINTF(4, 5);
 
+/* Copies what fits of our struct into the caller's, whose struct_size was size. */
+void pg_copy_out(void *out, uint32_t size, const void *from, size_t from_size);
+
 /* One column of a result as text, or def when it is null or not there. */
 const char *pg_value(const PGresult *res, int row, int column, const char *def);
 

@@ -1,4 +1,4 @@
-#include "plugins/postgresql/pg.h"
+#include "plugins/postgresql/pg_log.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -53,6 +53,11 @@ void pg_log(const struct tide_host *host, int level, const char *event, const ch
     (void)vsnprintf(message, sizeof message, fmt, ap);
     va_end(ap);
     host->log(host->ctx, level, event, message);
+}
+
+void pg_copy_out(void *out, uint32_t size, const void *from, size_t from_size)
+{
+    memcpy(out, from, size != 0 && size < from_size ? size : from_size);
 }
 
 const char *pg_value(const PGresult *res, int row, int column, const char *def)
@@ -197,6 +202,21 @@ static int wait_not_busy(const struct tide_host *host, PGconn *conn, int timeout
         if (ready != 0 && !PQconsumeInput(conn))
             return pg_fail_result(host, conn, NULL, "connection to the server was lost", err);
     }
+    return TIDE_OK;
+}
+
+int pg_next_result(const struct tide_host *host, PGconn *conn, int timeout_ms, bool ignore_cancel, PGresult **res,
+                   struct tide_err *err)
+{
+    bool timed_out;
+    int s = wait_not_busy(host, conn, timeout_ms, ignore_cancel, &timed_out, err);
+
+    *res = NULL;
+    if (s != TIDE_OK)
+        return s;
+    if (timed_out)
+        return tide_plugin_fail(host, err, TIDE_AGAIN, 0, "the server did not answer within %d ms", timeout_ms);
+    *res = PQgetResult(conn);
     return TIDE_OK;
 }
 
