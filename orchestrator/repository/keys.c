@@ -299,8 +299,6 @@ tide_status keys_load(struct tide_store *store, const uint8_t id[KEYS_ID_SIZE], 
     if (slots.items == NULL)
         return tide_fail(err, TIDE_NO_MEMORY, "out of memory for key slots");
     tide_status s = store_list(store, "keys/", NULL, 0, note_slot, &slots, err);
-    if (s == TIDE_NOT_FOUND)
-        s = TIDE_OK;
     if (s == TIDE_OK)
         s = open_all(store, id, secret, &slots, ring, err);
     if (s != TIDE_OK)

@@ -136,7 +136,7 @@ static tide_status holds_objects(struct tide_store *store, bool *found, struct t
 {
     *found = false;
     tide_status s = store_list(store, "", NULL, 2, seen_other, found, err);
-    return *found || s == TIDE_NOT_FOUND ? TIDE_OK : s;
+    return *found ? TIDE_OK : s;
 }
 
 static tide_status make_descriptor(struct tide_store *store, const struct repo_options *o, bool *created,

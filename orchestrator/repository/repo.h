@@ -46,7 +46,7 @@ tide_status repo_hash_seed(const struct repo *r, uint32_t epoch, uint64_t *seed,
 tide_status repo_open_spool(const struct repo *r, const char *directory, struct repo **out, struct tide_err *err) TIDE_MUST_CHECK;
 
 bool repo_name_is_valid(const char *instance);
-/* Instances that the repository knows, in order. */
+/* Instances that the repository knows, in order; the entry's key is the bare name. */
 tide_status repo_instances(struct repo *r, store_list_fn *fn, void *ctx, struct tide_err *err) TIDE_MUST_CHECK;
 
 #endif

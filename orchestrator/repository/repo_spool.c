@@ -6,7 +6,8 @@
 
 #include <string.h>
 
-#define SPOOL_DESCRIPTOR "spool.json"
+/* The name of a descriptor, by which the store knows the directory again; the format says what it is. */
+#define SPOOL_DESCRIPTOR REPO_DESCRIPTOR
 #define SPOOL_FORMAT     "tidemark spool"
 
 static void repo_closep(struct repo **r)
