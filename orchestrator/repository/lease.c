@@ -51,8 +51,12 @@ static void held_from(struct lease *l, int64_t since_us)
 static void forget_generation(struct lease *l, uint32_t generation)
 {
     char key[REPO_KEY_MAX];
-    if (record_key(l->folder, generation, key, NULL) == TIDE_OK)
-        (void)store_delete(repo_store(l->repo), key, NULL); /* litter at worst; the next holder clears it */
+    struct tide_err err = TIDE_ERR_INIT;
+    tide_status s = record_key(l->folder, generation, key, &err);
+    if (s == TIDE_OK)
+        s = store_delete(repo_store(l->repo), key, &err);
+    if (s != TIDE_OK) /* litter; the next holder clears it */
+        TIDE_LOG(TIDE_LOG_DEBUG, "repository.lease.not_cleared", TIDE_STR("reason", err.msg));
 }
 
 /* One more generation.  EXISTS: somebody else made it, and the lease is lost. */
@@ -149,17 +153,23 @@ static tide_status lease_new(struct repo *r, const struct lease_options *o, stru
     return s;
 }
 
+static void stop_thread(struct lease *l)
+{
+    if (!l->has_thread)
+        return;
+    (void)pthread_mutex_lock(&l->lock);
+    l->stopping = true;
+    (void)pthread_cond_signal(&l->wake);
+    (void)pthread_mutex_unlock(&l->lock);
+    (void)pthread_join(l->thread, NULL);
+    l->has_thread = false;
+}
+
 static void lease_free(struct lease *l)
 {
     if (l == NULL)
         return;
-    if (l->has_thread) {
-        (void)pthread_mutex_lock(&l->lock);
-        l->stopping = true;
-        (void)pthread_cond_signal(&l->wake);
-        (void)pthread_mutex_unlock(&l->lock);
-        (void)pthread_join(l->thread, NULL);
-    }
+    stop_thread(l);
     (void)pthread_cond_destroy(&l->wake);
     (void)pthread_mutex_destroy(&l->lock);
     free(l);
@@ -174,14 +184,7 @@ void lease_release(struct lease *l)
 {
     if (l == NULL)
         return;
-    if (l->has_thread) {
-        (void)pthread_mutex_lock(&l->lock);
-        l->stopping = true;
-        (void)pthread_cond_signal(&l->wake);
-        (void)pthread_mutex_unlock(&l->lock);
-        (void)pthread_join(l->thread, NULL);
-        l->has_thread = false;
-    }
+    stop_thread(l);
     if (!atomic_load(&l->lost)) {
         l->self.released = true;
         struct tide_err err = TIDE_ERR_INIT;
@@ -314,8 +317,9 @@ tide_status lease_take(struct repo *r, const struct lease_options *o, struct lea
         s = take(l, o, err);
     if (s != TIDE_OK)
         return s;
-    (void)store_list(repo_store(r), l->folder, NULL, 0, clear_old, l, NULL);
-    s = start_thread(l, err);
+    s = store_list(repo_store(r), l->folder, NULL, 0, clear_old, l, err);
+    if (s == TIDE_OK)
+        s = start_thread(l, err);
     if (s != TIDE_OK)
         return s;
     *out = TIDE_TAKE(l);
