@@ -34,6 +34,13 @@ void tide_sleep_us(int64_t us)
     }
 }
 
+/* Not by us - seconds * 1000000: that overflows at the lower end. */
+static int micros_of(int64_t us)
+{
+    int rest = (int)(us % TIDE_SECOND_US);
+    return rest < 0 ? rest + (int)TIDE_SECOND_US : rest;
+}
+
 void tide_time_format(int64_t us, char out[TIDE_TIME_TEXT])
 {
     if (us == TIDE_TIME_NONE) {
@@ -43,7 +50,7 @@ void tide_time_format(int64_t us, char out[TIDE_TIME_TEXT])
     int64_t seconds = tide_floor_div(us, TIDE_SECOND_US);
     struct tide_civil c = tide_civil_of_seconds(seconds);
     (void)snprintf(out, TIDE_TIME_TEXT, "%04lld-%02d-%02dT%02d:%02d:%02d.%06dZ", (long long)c.year, c.month, c.day,
-                   c.hour, c.minute, c.second, (int)(us - seconds * TIDE_SECOND_US));
+                   c.hour, c.minute, c.second, micros_of(us));
 }
 
 /* "+01:00", and "+00:53:28" for the local mean times of the past. */
@@ -62,7 +69,7 @@ tide_status tide_time_format_zone(int64_t us, const char *zone, char *out, size_
         return TIDE_OK;
     }
     int64_t seconds = tide_floor_div(us, TIDE_SECOND_US);
-    int micros = (int)(us - seconds * TIDE_SECOND_US);
+    int micros = micros_of(us);
     int32_t offset = 0;
     if (zone != NULL) {
         struct tide_zone *z = NULL;

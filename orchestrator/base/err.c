@@ -25,6 +25,16 @@ static tide_status status_of_errno(int errnum)
     }
 }
 
+/* Cuts what does not fit: losing the end of a text is no failure of its own. */
+static void append_text(char *out, size_t size, const char *text)
+{
+    size_t len = strlen(out), more = strlen(text);
+    if (more > size - 1 - len)
+        more = size - 1 - len;
+    memcpy(out + len, text, more);
+    out[len + more] = '\0';
+}
+
 /* The text is formatted beside err first: the arguments may point into err itself. */
 __attribute__((format(printf, 4, 0))) static void set_message(struct tide_err *err, tide_status s, int errnum,
                                                               const char *fmt, va_list ap)
@@ -36,8 +46,7 @@ __attribute__((format(printf, 4, 0))) static void set_message(struct tide_err *e
     tide_err_clear(err);
     err->status = s;
     err->os_errno = errnum;
-    memcpy(err->msg, text, sizeof(text));
-    err->msg[sizeof(err->msg) - 1] = '\0';
+    append_text(err->msg, sizeof(err->msg), text);
 }
 
 tide_status tide_fail(struct tide_err *err, tide_status s, const char *fmt, ...)
@@ -67,7 +76,9 @@ tide_status tide_fail_errno(struct tide_err *err, int errnum, const char *fmt, .
         /* The reason matters more than the end of a very long name. */
         if (len + tail >= sizeof(err->msg) && tail < sizeof(err->msg))
             len = sizeof(err->msg) - 1 - tail;
-        (void)snprintf(err->msg + len, sizeof(err->msg) - len, ": %s", reason);
+        err->msg[len] = '\0';
+        append_text(err->msg, sizeof(err->msg), ": ");
+        append_text(err->msg, sizeof(err->msg), reason);
     }
     return s;
 }
@@ -84,9 +95,12 @@ tide_status tide_wrap(struct tide_err *err, tide_status s, const char *fmt, ...)
             text[0] = '\0';
         memcpy(old, err->msg, sizeof(old));
         err->status = s;
-        size_t len = (size_t)snprintf(err->msg, sizeof(err->msg), "%s", text);
-        if (len < sizeof(err->msg) && old[0] != '\0')
-            (void)snprintf(err->msg + len, sizeof(err->msg) - len, ": %s", old);
+        err->msg[0] = '\0';
+        append_text(err->msg, sizeof(err->msg), text);
+        if (old[0] != '\0') {
+            append_text(err->msg, sizeof(err->msg), ": ");
+            append_text(err->msg, sizeof(err->msg), old);
+        }
     }
     return s;
 }
@@ -101,8 +115,8 @@ tide_status tide_hint(struct tide_err *err, tide_status s, const char *fmt, ...)
         va_end(ap);
         if (n < 0)
             text[0] = '\0';
-        memcpy(err->hint, text, sizeof(text));
-        err->hint[sizeof(err->hint) - 1] = '\0';
+        err->hint[0] = '\0';
+        append_text(err->hint, sizeof(err->hint), text);
     }
     return s;
 }

@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define WORKERS_MAX 1024
+#define QUEUE_MAX   ((size_t)1 << 20)
+
 struct worker {
     struct tide_pool *pool;
     unsigned number;
@@ -118,7 +121,7 @@ static tide_status start_workers(struct tide_pool *p, unsigned n, struct tide_er
 tide_status tide_pool_new(unsigned n_workers, size_t queue, tide_task_fn *run, tide_task_free_fn *drop,
                           struct tide_pool **out, struct tide_err *err)
 {
-    if (n_workers == 0 || n_workers > 1024 || queue == 0)
+    if (n_workers == 0 || n_workers > WORKERS_MAX || queue == 0 || queue > QUEUE_MAX)
         return tide_fail(err, TIDE_INVALID, "a pool of %u threads and %zu waiting tasks", n_workers, queue);
     struct tide_pool *p = calloc(1, sizeof(*p) + n_workers * sizeof(p->workers[0]));
     void **ring = calloc(queue, sizeof(*ring));
