@@ -278,6 +278,8 @@ struct tide_log_mark {
     struct tide_pos first_start; /* of the first record that begins in what was fed; none: none yet */
     struct tide_pos last_start;  /* of the last complete record */
     struct tide_pos whole_end;   /* behind the last complete record (and padding that nothing can follow) */
+    struct tide_pos next_start;  /* where the next record begins at the earliest: the end of padding that whole_end lies
+                                  * in; none: at whole_end */
 };
 
 struct tide_log_scan_params {

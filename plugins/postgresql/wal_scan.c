@@ -291,6 +291,7 @@ static void skip_padding(struct wal_scan *scan)
     scan->skip_to = scan->pos - in_segment + scan->segment_size;
     scan->padding = true;
     scan->mode = SCAN_SKIP;
+    scan->mark.next_start = pg_pos(scan->skip_to);
 }
 
 static int check_overwrite(struct wal_scan *scan, const struct wal_record *record, const struct wal_main *main,
@@ -469,6 +470,7 @@ static void skip(struct wal_scan *scan, size_t n, size_t *used)
     if (scan->pos == scan->skip_to) {
         scan->mode = SCAN_RECORDS;
         scan->padding = false;
+        scan->mark.next_start = (struct tide_pos){0};
     }
 }
 
