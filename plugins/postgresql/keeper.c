@@ -1,4 +1,5 @@
 #include "plugins/postgresql/pg_log.h"
+#include "plugins/postgresql/recorder.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -18,8 +19,7 @@ struct other {
 };
 
 struct pg_keeper {
-    struct tide_host host; /* ours: its errors go to message, its cancellation is `stop` */
-    const struct tide_host *real;
+    struct pg_recorder recorder; /* the thread's host; its cancellation is `stop` */
     struct pg_target target;
     char slot[PG_SLOT_NAME_SIZE];
     struct other *others;
@@ -30,24 +30,9 @@ struct pg_keeper {
     uint64_t confirmed; /* under lock */
     bool stop;          /* under lock */
     int stop_fd;        /* readable once stopped */
-    char message[1200];
 };
 
-/* ------------------------------------------------------ the thread's own host */
-
-static int keep_message(void *ctx, struct tide_err *err, int status, int os_errno, const char *message,
-                        const char *hint)
-{
-    struct pg_keeper *k = ctx;
-
-    (void)err;
-    (void)os_errno;
-    (void)hint;
-    (void)snprintf(k->message, sizeof k->message, "%s", message);
-    return status;
-}
-
-static bool keeper_cancelled(void *ctx)
+static bool keeper_stopped(void *ctx)
 {
     struct pg_keeper *k = ctx;
 
@@ -55,32 +40,6 @@ static bool keeper_cancelled(void *ctx)
     bool stop = k->stop;
     (void)pthread_mutex_unlock(&k->lock);
     return stop;
-}
-
-static int keeper_cancel_fd(void *ctx)
-{
-    return ((struct pg_keeper *)ctx)->stop_fd;
-}
-
-static void keeper_log(void *ctx, int level, const char *event, const char *message)
-{
-    struct pg_keeper *k = ctx;
-
-    k->real->log(k->real->ctx, level, event, message);
-}
-
-static const char *keeper_option(void *ctx, const char *key)
-{
-    struct pg_keeper *k = ctx;
-
-    return k->real->option(k->real->ctx, key);
-}
-
-static const char *keeper_instance(void *ctx)
-{
-    struct pg_keeper *k = ctx;
-
-    return k->real->instance(k->real->ctx);
 }
 
 /* ------------------------------------------------------------------- one host */
@@ -94,25 +53,25 @@ static int advance(struct pg_keeper *k, struct other *o, uint64_t lsn)
     int s = TIDE_OK;
 
     if (o->conn == NULL)
-        s = pg_conn_open_endpoint(&k->host, &k->target, o->endpoint, PG_CONN_SQL, &o->conn, NULL);
+        s = pg_conn_open_endpoint(&k->recorder.host, &k->target, o->endpoint, PG_CONN_SQL, &o->conn, NULL);
     if (s == TIDE_OK)
-        s = pg_slot_ensure(&k->host, o->conn, k->slot, &made, NULL);
+        s = pg_slot_ensure(&k->recorder.host, o->conn, k->slot, &made, NULL);
     if (s == TIDE_OK)
-        s = pg_slot_read(&k->host, o->conn, k->slot, &slot, NULL);
+        s = pg_slot_read(&k->recorder.host, o->conn, k->slot, &slot, NULL);
     if (s == TIDE_OK && !slot.reserved) {
         /* Set-up makes slots that hold nothing; now that we stream, this host must keep what we may come for. */
-        s = pg_slot_drop(&k->host, o->conn, k->slot, NULL);
+        s = pg_slot_drop(&k->recorder.host, o->conn, k->slot, NULL);
         if (s == TIDE_OK)
-            s = pg_slot_create(&k->host, o->conn, k->slot, true, NULL);
+            s = pg_slot_create(&k->recorder.host, o->conn, k->slot, true, NULL);
         if (s == TIDE_OK)
-            s = pg_slot_read(&k->host, o->conn, k->slot, &slot, NULL);
+            s = pg_slot_read(&k->recorder.host, o->conn, k->slot, &slot, NULL);
     }
     if (s != TIDE_OK || slot.restart_lsn >= lsn)
         return s;
     pg_lsn_text(lsn, text, sizeof text);
     const char *params[] = {k->slot, text};
     return pg_query_run(
-        &k->host, o->conn,
+        &k->recorder.host, o->conn,
         &(struct pg_query){.sql = "SELECT pg_catalog.pg_replication_slot_advance($1, $2::pg_catalog.pg_lsn)",
                            .params = params,
                            .n_params = 2,
@@ -127,11 +86,11 @@ static void visit(struct pg_keeper *k, struct other *o, uint64_t lsn)
 
     pg_endpoint_text(o->endpoint, where, sizeof where);
     if (s != TIDE_OK && s != TIDE_CANCELLED && !o->failing) {
-        pg_log(k->real, TIDE_LOG_WARN, "postgresql.slot.not_kept",
+        pg_log(k->recorder.real, TIDE_LOG_WARN, "postgresql.slot.not_kept",
                "the slot on \"%s\" cannot be kept: %s; after a failover to it, log may be missing", where,
-               k->message);
+               k->recorder.message);
     } else if (s == TIDE_OK && o->failing) {
-        pg_log(k->real, TIDE_LOG_INFO, "postgresql.slot.kept", "the slot on \"%s\" is kept again", where);
+        pg_log(k->recorder.real, TIDE_LOG_INFO, "postgresql.slot.kept", "the slot on \"%s\" is kept again", where);
     }
     o->failing = s != TIDE_OK;
     if (s != TIDE_OK) {
@@ -164,7 +123,7 @@ static void *keeper_main(void *arg)
     uint64_t lsn = 0;
 
     do {
-        for (size_t i = 0; lsn != 0 && i < k->n_others && !keeper_cancelled(k); i++)
+        for (size_t i = 0; lsn != 0 && i < k->n_others && !keeper_stopped(k); i++)
             visit(k, &k->others[i], lsn);
     } while (pause_for_interval(k, &lsn));
     return NULL;
@@ -211,17 +170,10 @@ static int keeper_init(struct pg_keeper *k, struct pg_instance *inst, const PGco
         if (!is_streaming_host(&k->target.endpoints[i], streaming))
             k->others[k->n_others++].endpoint = &k->target.endpoints[i];
     pg_slot_name(inst->host, k->slot);
-    k->real = inst->host;
-    k->host = (struct tide_host){.struct_size = sizeof k->host,
-                                 .abi = TIDE_PLUGIN_ABI,
-                                 .ctx = k,
-                                 .log = keeper_log,
-                                 .set_error = keep_message,
-                                 .progress = inst->host->progress,
-                                 .cancelled = keeper_cancelled,
-                                 .cancel_fd = keeper_cancel_fd,
-                                 .option = keeper_option,
-                                 .instance = keeper_instance};
+    pg_recorder_init(&k->recorder, inst->host);
+    k->recorder.stopped = keeper_stopped;
+    k->recorder.stopped_ctx = k;
+    k->recorder.stop_fd = k->stop_fd;
     return TIDE_OK;
 }
 
