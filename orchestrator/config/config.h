@@ -31,8 +31,8 @@ struct config_sources {
     const char *etc;  /* NULL: "/etc/tidemark" */
 };
 
-/* NOT_FOUND when there is no such file; INVALID, with file and line, for everything that is wrong in one, but for
- * keys of an [instance] that the core does not know: config_validate. */
+/* INVALID when there is no such file and, with file and line, for everything that is wrong in one; but for keys of an
+ * [instance] that the core does not know: config_validate. */
 tide_status config_load(const struct config_sources *src, struct config **out, struct tide_err *err) TIDE_MUST_CHECK;
 void config_free(struct config *c);
 void config_freep(struct config **c);
@@ -43,7 +43,8 @@ tide_status config_validate_instance(const struct config *c, const char *instanc
 /* All instances; fn gives the options of an engine's plugin, or its error (which is passed on with file and line). */
 typedef tide_status config_engine_fn(void *ctx, const char *engine, const struct tide_option **options, size_t *n,
                                      struct tide_err *err);
-tide_status config_validate(const struct config *c, config_engine_fn *fn, void *ctx, struct tide_err *err) TIDE_MUST_CHECK;
+tide_status config_validate(const struct config *c, config_engine_fn *fn, void *ctx,
+                            struct tide_err *err) TIDE_MUST_CHECK;
 
 /* ----------------------------------------------------------------- sections */
 
@@ -81,8 +82,8 @@ tide_status config_bool(const struct config *c, enum config_kind kind, const cha
                         struct tide_err *err) TIDE_MUST_CHECK;
 
 /*
- * What a plugin's host gives for an option: its text in base units (bytes, microseconds, 0 or 1), the option's default
- * when nothing is configured, secrets resolved.  NOT_FOUND: it has no value.
+ * What a plugin's host gives for an option: its text in base units (bytes, microseconds, 0 or 1), the option's
+ * default when nothing is configured, secrets resolved.  NOT_FOUND: it has no value.
  */
 tide_status config_engine_option(const struct config *c, const char *instance, const struct tide_option *option,
                                  struct tide_secret *value, struct tide_err *err) TIDE_MUST_CHECK;
@@ -94,11 +95,12 @@ tide_status config_engine_option(const struct config *c, const char *instance, c
 /*
  * A secret of a repository or an instance, from KEY_file, KEY_command, or the environment variable
  * TIDEMARK_<NAME>_<KEY> (capitals, '_' for what is neither letter nor digit), in this order.  NOT_FOUND: from none.
- * A line's end behind a password goes; an encryption key is taken byte by byte.  warning (NULL: not wanted) says, when
- * not empty, that others can read the file.
+ * A line's end behind a password goes; an encryption key is taken byte by byte.  warning (NULL: not wanted) says,
+ * when not empty, that others can read the file.
  */
 tide_status config_secret(const struct config *c, enum config_kind kind, const char *name, const char *key,
-                          struct tide_secret *out, char warning[CONFIG_WARNING], struct tide_err *err) TIDE_MUST_CHECK;
+                          struct tide_secret *out, char warning[CONFIG_WARNING],
+                          struct tide_err *err) TIDE_MUST_CHECK;
 
 /* -------------------------------------------------------------------- table */
 
@@ -111,8 +113,8 @@ struct config_option {
     uint32_t flags;    /* TIDE_OPTION_..., CONFIG_EXACT */
     const char *def;
     const char *choices;
-    const char *help;  /* one sentence, lower case, no full stop */
-    int64_t min, max;  /* base units; max 0: unbounded */
+    const char *help; /* one sentence, lower case, no full stop */
+    int64_t min, max; /* base units; max 0: unbounded */
 };
 
 const struct config_option *config_options(size_t *n);

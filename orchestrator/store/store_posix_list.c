@@ -53,7 +53,8 @@ static int compare_names(const void *a, const void *b)
 
 static void names_keep_smallest(struct names *v, size_t keep)
 {
-    qsort(v->name, v->n, sizeof *v->name, compare_names);
+    if (v->n > 1)
+        qsort(v->name, v->n, sizeof *v->name, compare_names);
     while (v->n > keep)
         free(v->name[--v->n]);
 }
