@@ -62,11 +62,14 @@ tide_status log_object_put(struct repo *r, const char *instance, const struct lo
                            const struct tide_block_ref *refs, size_t n_refs, struct tide_err *err) TIDE_MUST_CHECK;
 /* The authenticated description only: at most two requests. */
 tide_status log_object_info(struct repo *r, const char *key, struct log_info *out, struct tide_err *err) TIDE_MUST_CHECK;
-/* Proves and appends the whole content; checks that it is the object its name claims. */
+/* Proves and appends the whole content; checks that it is the object its name claims.  info may be NULL. */
 tide_status log_object_read(struct repo *r, const char *key, struct log_info *info, struct tide_buf *content,
                             struct tide_err *err) TIDE_MUST_CHECK;
 /* The block references; *refs is the caller's to free(). */
 tide_status log_object_refs(struct repo *r, const char *key, struct tide_block_ref **refs, size_t *n, struct tide_err *err) TIDE_MUST_CHECK;
+
+/* Every stored byte: content, references, and that the object ends where it should.  info may be NULL. */
+tide_status log_object_verify(struct repo *r, const char *key, struct log_info *info, struct tide_err *err) TIDE_MUST_CHECK;
 
 /* heartbeats/LINEAGE/: the newest statement "everything acknowledged before clock lies below pos". */
 tide_status heartbeat_put(struct repo *r, const char *instance, uint32_t lineage, int64_t clock_us, struct tide_pos pos,
