@@ -21,6 +21,7 @@ struct run {
     int64_t started;
     tide_status ended_by; /* TIDE_OK, or why it was told to stop */
     int64_t kill_at;      /* SIGKILL then; INT64_MAX: not yet, or done */
+    int read_errno;       /* output was lost */
 };
 
 static void signal_group(const struct run *r, int sig)
@@ -41,7 +42,7 @@ static void stop(struct run *r, tide_status why)
 }
 
 /* Takes what is there; closes *fd at its end.  Past the bound bytes are read and dropped, or the child would hang. */
-static void drain(int *fd, struct tide_buf *out)
+static void drain(struct run *r, int *fd, struct tide_buf *out)
 {
     uint8_t chunk[16384];
     while (*fd >= 0) {
@@ -50,6 +51,8 @@ static void drain(int *fd, struct tide_buf *out)
             continue;
         if (n < 0 && errno == EAGAIN)
             return;
+        if (n < 0)
+            r->read_errno = errno;
         if (n <= 0) {
             tide_closep(fd);
             return;
@@ -111,8 +114,8 @@ static void watch(struct run *r)
         };
         (void)poll(fds, sizeof(fds) / sizeof(fds[0]), next_timeout_ms(r));
         bool ended = has_ended(r);
-        drain(&r->child.out, r->o->out);
-        drain(&r->child.err, r->o->err_out);
+        drain(r, &r->child.out, r->o->out);
+        drain(r, &r->child.err, r->o->err_out);
         if (ended)
             return;
         check_limits(r);
@@ -137,6 +140,8 @@ static tide_status outcome(const struct run *r, struct tide_err *err)
     char limit[32];
     switch (r->ended_by) {
     case TIDE_OK:
+        if (r->read_errno != 0)
+            return tide_fail_errno(err, r->read_errno, "could not read what \"%s\" printed", process_name(r->o));
         return TIDE_OK;
     case TIDE_CANCELLED:
         return tide_fail(err, TIDE_CANCELLED, "\"%s\" was cancelled", process_name(r->o));

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
@@ -77,6 +78,12 @@ WRAP(int, rename, -1, (const char *from, const char *to), (from, to))
 WRAP(int, link, -1, (const char *from, const char *to), (from, to))
 WRAP(int, unlink, -1, (const char *path), (path))
 WRAP(int, mkdir, -1, (const char *path, mode_t mode), (path, mode))
+WRAP(int, pipe2, -1, (int fds[2], int flags), (fds, flags))
+WRAP(int, eventfd, -1, (unsigned count, int flags), (count, flags))
+WRAP(pid_t, fork, -1, (void), ())
+WRAP(void *, malloc, NULL, (size_t size), (size))
+WRAP(void *, calloc, NULL, (size_t n, size_t size), (n, size))
+WRAP(void *, realloc, NULL, (void *p, size_t size), (p, size))
 WRAP(DIR *, opendir, NULL, (const char *path), (path))
 
 extern int __real_close(int fd) __attribute__((weak));
@@ -90,6 +97,14 @@ int __wrap_close(int fd)
         return rc;
     errno = why;
     return -1;
+}
+
+extern int __real_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*run)(void *), void *arg)
+    __attribute__((weak));
+int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*run)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*run)(void *), void *arg)
+{
+    return fails() ? errno : __real_pthread_create(t, a, run, arg);
 }
 
 /* The mode only goes with flags that create. */

@@ -7,7 +7,8 @@
  *     // LDFLAGS: -Wl,--wrap=write -Wl,--wrap=fsync ...
  *
  * and then fails the 1st, 2nd, 3rd ... of them until none fails any more.  Known: open, openat, read, pread, write,
- * pwrite, fsync, fdatasync, close, fchmod, rename, link, unlink, mkdir, opendir.
+ * pwrite, fsync, fdatasync, close, fchmod, rename, link, unlink, mkdir, opendir, pipe2, eventfd, fork,
+ * pthread_create, malloc, calloc, realloc.
  */
 
 #include <stdbool.h>

@@ -1,6 +1,10 @@
+// LDFLAGS: -Wl,--wrap=realloc
+
 #include "orchestrator/base/buf.h"
 #include "orchestrator/base/cleanup.h"
+#include "tests/support/fault.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -104,6 +108,22 @@ static void it_grows_past_its_first_allocation(void **state)
     assert_true(b.cap <= 100001);
 }
 
+static void running_out_of_memory_is_told_apart_from_the_bound(void **state)
+{
+    (void)state;
+    TIDE_AUTO(tide_buf_clear) struct tide_buf b = TIDE_BUF_INIT(1000);
+    struct tide_err err = TIDE_ERR_INIT;
+    tide_buf_str(&b, "kept");
+    fault_arm(1, ENOMEM, true);
+    assert_false(tide_buf_reserve(&b, 500));
+    assert_true(fault_disarm());
+    assert_int_equal(tide_buf_check(&b, "reply", &err), TIDE_NO_MEMORY);
+    assert_string_equal(err.msg, "out of memory building reply");
+    assert_string_equal(tide_buf_cstr(&b), "kept");
+    tide_buf_reset(&b);
+    assert_int_equal(tide_buf_check(&b, "reply", NULL), TIDE_OK);
+}
+
 static void clearing_keeps_the_bound(void **state)
 {
     (void)state;
@@ -126,6 +146,7 @@ int main(void)
         cmocka_unit_test(printf_past_the_bound_fails),
         cmocka_unit_test(absurd_sizes_do_not_wrap_around),
         cmocka_unit_test(it_grows_past_its_first_allocation),
+        cmocka_unit_test(running_out_of_memory_is_told_apart_from_the_bound),
         cmocka_unit_test(clearing_keeps_the_bound),
     };
     return cmocka_run_group_tests_name("base_buf", tests, NULL, NULL);

@@ -1,6 +1,10 @@
+// LDFLAGS: -Wl,--wrap=calloc -Wl,--wrap=pthread_create
+
 #include "orchestrator/base/thread.h"
 #include "orchestrator/base/clock.h"
+#include "tests/support/fault.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -193,6 +197,22 @@ static void workers_are_numbered_and_take_no_signals(void **state)
     assert_false(sigismember(&set, SIGTERM));
 }
 
+static void a_pool_that_cannot_start_leaves_nothing(void **state)
+{
+    (void)state;
+    unsigned n = 0;
+    for (bool fired = true; fired;) {
+        struct tide_pool *p = NULL;
+        fault_arm(++n, EAGAIN, false);
+        tide_status s = tide_pool_new(3, 3, run, drop, &p, NULL);
+        fired = fault_disarm();
+        assert_int_equal(s, fired ? (n <= 2 ? TIDE_NO_MEMORY : TIDE_IO) : TIDE_OK);
+        assert_int_equal(p == NULL, fired);
+        tide_pool_free(p);
+    }
+    assert_int_equal(n, 6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -202,6 +222,7 @@ int main(void)
         cmocka_unit_test(a_blocked_submit_is_released_by_a_failure),
         cmocka_unit_test(freeing_drops_what_waits),
         cmocka_unit_test(senseless_pools_are_refused),
+        cmocka_unit_test(a_pool_that_cannot_start_leaves_nothing),
         cmocka_unit_test(workers_are_numbered_and_take_no_signals),
     };
     return cmocka_run_group_tests_name("base_pool", tests, NULL, NULL);

@@ -1,6 +1,10 @@
+// LDFLAGS: -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=open -Wl,--wrap=pipe2 -Wl,--wrap=fork -Wl,--wrap=read
+// LDFLAGS: -Wl,--wrap=pidfd_open -Wl,--wrap=close_range
+
 #include "orchestrator/base/process.h"
 #include "orchestrator/base/cleanup.h"
 #include "orchestrator/base/clock.h"
+#include "tests/support/fault.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,10 +17,30 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #define TRUE_ARGV ((const char *const[]){"true", NULL})
+
+static bool old_kernel;
+
+int __real_pidfd_open(pid_t pid, unsigned flags);
+int __wrap_pidfd_open(pid_t pid, unsigned flags);
+int __real_close_range(unsigned first, unsigned last, int flags);
+int __wrap_close_range(unsigned first, unsigned last, int flags);
+
+int __wrap_pidfd_open(pid_t pid, unsigned flags)
+{
+    errno = ENOSYS;
+    return old_kernel ? -1 : __real_pidfd_open(pid, flags);
+}
+
+int __wrap_close_range(unsigned first, unsigned last, int flags)
+{
+    errno = ENOSYS;
+    return old_kernel ? -1 : __real_close_range(first, last, flags);
+}
 
 static void output_and_exit_code_come_back(void **state)
 {
@@ -324,6 +348,39 @@ static void threads_do_not_hold_each_others_pipes(void **state)
     }
 }
 
+static void a_kernel_without_pidfd_and_close_range_will_do(void **state)
+{
+    old_kernel = true;
+    output_and_exit_code_come_back(state);
+    no_descriptor_is_inherited(state);
+    the_deadline_ends_the_whole_group(state);
+    cancelling_ends_it(state);
+    old_kernel = false;
+}
+
+static void every_failed_start_is_reported(void **state)
+{
+    (void)state;
+    TIDE_AUTO(tide_closep) int before = dup(STDIN_FILENO);
+    unsigned n = 0;
+    for (bool fired = true; fired;) {
+        TIDE_AUTO(tide_buf_clear) struct tide_buf out = TIDE_BUF_INIT(10);
+        TIDE_AUTO(tide_buf_clear) struct tide_buf errs = TIDE_BUF_INIT(10);
+        const struct process_options o = {.argv = TRUE_ARGV, .user = "nobody", .out = &out, .err_out = &errs};
+        int code = -1;
+        struct tide_err err = TIDE_ERR_INIT;
+        fault_arm(++n, EMFILE, false);
+        tide_status s = process_run(&o, &code, &err);
+        fired = fault_disarm();
+        assert_int_equal(s == TIDE_OK, !fired);
+        assert_int_equal(err.msg[0] != '\0', fired);
+    }
+    /* malloc, calloc, open, three pipes, fork, and the reads of report, stdout and stderr. */
+    assert_true(n > (geteuid() == 0 ? 10 : 9));
+    TIDE_AUTO(tide_closep) int after = dup(STDIN_FILENO);
+    assert_int_equal(after, before + 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -343,6 +400,8 @@ int main(void)
         cmocka_unit_test(another_user_is_taken_on_in_full),
         cmocka_unit_test(our_descriptors_are_all_given_back),
         cmocka_unit_test(closed_standard_streams_are_no_trouble),
+        cmocka_unit_test(a_kernel_without_pidfd_and_close_range_will_do),
+        cmocka_unit_test(every_failed_start_is_reported),
         cmocka_unit_test(threads_do_not_hold_each_others_pipes),
     };
     return cmocka_run_group_tests_name("base_process", tests, NULL, NULL);

@@ -1,5 +1,9 @@
-#include "orchestrator/base/thread.h"
+// LDFLAGS: -Wl,--wrap=calloc -Wl,--wrap=eventfd
 
+#include "orchestrator/base/thread.h"
+#include "tests/support/fault.h"
+
+#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -79,6 +83,22 @@ static void another_thread_wakes_poll(void **state)
     tide_cancel_free(c);
 }
 
+static void failing_to_make_one_leaves_nothing(void **state)
+{
+    (void)state;
+    unsigned n = 0;
+    for (bool fired = true; fired;) {
+        struct tide_cancel *c = NULL;
+        fault_arm(++n, ENOMEM, false);
+        tide_status s = tide_cancel_new(&c, NULL);
+        fired = fault_disarm();
+        assert_int_equal(s, fired ? TIDE_NO_MEMORY : TIDE_OK);
+        assert_int_equal(c == NULL, fired);
+        tide_cancel_free(c);
+    }
+    assert_int_equal(n, 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -86,6 +106,7 @@ int main(void)
         cmocka_unit_test(none_is_never_cancelled),
         cmocka_unit_test(a_signal_handler_may_cancel),
         cmocka_unit_test(another_thread_wakes_poll),
+        cmocka_unit_test(failing_to_make_one_leaves_nothing),
     };
     return cmocka_run_group_tests_name("base_thread", tests, NULL, NULL);
 }

@@ -1,10 +1,14 @@
+// LDFLAGS: -Wl,--wrap=calloc -Wl,--wrap=realloc
+
 #include "orchestrator/base/zone.h"
 #include "orchestrator/base/zone_rule.h"
 #include "orchestrator/base/buf.h"
 #include "orchestrator/base/calendar.h"
 #include "orchestrator/base/cleanup.h"
 #include "orchestrator/base/file.h"
+#include "tests/support/fault.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -243,6 +247,22 @@ static void day_rules_count_leap_days_as_posix_says(void **state)
     assert_int_equal(tide_zone_rule_offset_at(&r, at(2026, 2, 22, 0, 0)), 3600);
 }
 
+static void out_of_memory_is_not_an_unknown_zone(void **state)
+{
+    (void)state;
+    unsigned n = 0;
+    for (bool fired = true; fired;) {
+        struct tide_zone *z = NULL;
+        fault_arm(++n, ENOMEM, false);
+        tide_status s = tide_zone_load("Europe/Berlin", &z, NULL);
+        fired = fault_disarm();
+        assert_int_equal(s, fired ? TIDE_NO_MEMORY : TIDE_OK);
+        assert_int_equal(z == NULL, fired);
+        tide_zone_free(z);
+    }
+    assert_true(n >= 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -254,6 +274,7 @@ int main(void)
         cmocka_unit_test(half_hours_and_whole_days_can_be_skipped),
         cmocka_unit_test(names_cannot_leave_the_directory),
         cmocka_unit_test(damaged_files_are_corrupt),
+        cmocka_unit_test(out_of_memory_is_not_an_unknown_zone),
         cmocka_unit_test(rules_are_read_in_full),
         cmocka_unit_test(day_rules_count_leap_days_as_posix_says),
     };
