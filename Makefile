@@ -295,6 +295,11 @@ demo:
 
 # ------------------------------------------------------------------ others
 
+# tidemark.conf(5) is in the tree, so that installing runs nothing that was just built; a test compares.
+.PHONY: man
+man: $(OUT)/tools/write_man
+	@$< >orchestrator/config/tidemark.conf.5.tmp && mv orchestrator/config/tidemark.conf.5.tmp orchestrator/config/tidemark.conf.5
+
 .PHONY: compile_commands.json coverage install clean
 json-entry = {"directory":"$(CURDIR)","file":"$(1)","command":"$(subst ",\",$(subst \,\\,$(call compile,$(1)) -c $(1)))"}
 comma := ,
