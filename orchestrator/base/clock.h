@@ -31,7 +31,7 @@ tide_status tide_time_parse(const char *text, const char *default_zone, int64_t 
 
 /* "2s", "100ms", "15m", "26h", "35d", "1h30m" to microseconds; a number needs a unit. */
 tide_status tide_duration_parse(const char *text, int64_t *us, struct tide_err *err) TIDE_MUST_CHECK;
-/* "16MiB", "64kB", "4096" (bytes). */
+/* "16MiB", "64kB", "4096" (bytes).  kB is 1000, KiB and a bare k 1024; case does not matter. */
 tide_status tide_size_parse(const char *text, uint64_t *bytes, struct tide_err *err) TIDE_MUST_CHECK;
 /* "1.2 GiB", "3.4 s", "2 h 05 min" for people. */
 void tide_size_format(uint64_t bytes, char *out, size_t size);

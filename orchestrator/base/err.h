@@ -27,7 +27,8 @@ struct tide_err {
         .status = TIDE_OK                                                                                            \
     }
 
-/* Each returns its status, so that a failure is one line.  err may be NULL. */
+/* Each returns its status, so that a failure is one line.  err may be NULL.  A new failure clears the hint, before
+ * and after: set them behind it. */
 tide_status tide_fail(struct tide_err *err, tide_status s, const char *fmt, ...) TIDE_PRINTF(3, 4);
 /* Appends ": <reason>" and picks the status from errno: ENOENT NOT_FOUND, EEXIST EXISTS, EACCES/EPERM DENIED,
  * ENOSPC/EDQUOT FULL, ENOMEM NO_MEMORY, else IO. */

@@ -27,7 +27,8 @@ tide_status tide_pread_upto(int fd, void *data, size_t len, uint64_t offset, siz
 /* The whole file, appended to out (whose max bounds it). */
 tide_status tide_file_read(const char *path, struct tide_buf *out, struct tide_err *err) TIDE_MUST_CHECK;
 
-/* Write to a temporary name, fsync, rename over path, fsync the directory.  Never half. */
+/* Write to a temporary name (PATH.tmp-XXXXXXXX, which a crash may leave behind), fsync, rename over path, fsync the
+ * directory.  Never half. */
 tide_status tide_file_replace(const char *path, const void *data, size_t len, mode_t mode,
                               struct tide_err *err) TIDE_MUST_CHECK;
 

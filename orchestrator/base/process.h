@@ -14,7 +14,7 @@ struct process_options {
     const char *directory;
     int64_t deadline_us;        /* from start; 0: none.  Then SIGTERM, 5 s later SIGKILL, to the group */
     struct tide_cancel *cancel; /* the same on cancellation; NULL: none */
-    struct tide_buf *out;       /* stdout; NULL: /dev/null */
+    struct tide_buf *out;       /* stdout, its rest dropped past max; NULL: /dev/null */
     struct tide_buf *err_out;   /* stderr; NULL: ours */
 };
 

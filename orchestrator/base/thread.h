@@ -26,7 +26,7 @@ struct tide_pool;
 /* run is called in a worker (0..n-1); drop frees a task whether run or not.  queue bounds waiting tasks. */
 tide_status tide_pool_new(unsigned n_workers, size_t queue, tide_task_fn *run, tide_task_free_fn *drop,
                           struct tide_pool **out, struct tide_err *err) TIDE_MUST_CHECK;
-/* Takes the task over in any case; blocks while the queue is full. */
+/* Takes the task over in any case; blocks while the queue is full, and so is not for use inside a task. */
 tide_status tide_pool_submit(struct tide_pool *p, void *task, struct tide_err *err) TIDE_MUST_CHECK;
 /* Until nothing waits and nothing runs. */
 tide_status tide_pool_wait(struct tide_pool *p, struct tide_err *err) TIDE_MUST_CHECK;
