@@ -13,19 +13,19 @@ enum {
     AT_CHECKPOINT = 32,
     AT_REDO = 40,
     AT_TIMELINE = 48,
-    AT_MIN_RECOVERY_POINT = 176,
-    AT_MIN_RECOVERY_TIMELINE = 184,
-    AT_MAX_CONNECTIONS = 220,
-    AT_MAX_WORKER_PROCESSES = 224,
-    AT_MAX_WAL_SENDERS = 228,
-    AT_MAX_PREPARED = 232,
-    AT_MAX_LOCKS = 236,
-    AT_BLOCK_SIZE = 256,
-    AT_SEGMENT_BLOCKS = 260,
-    AT_WAL_SEGMENT_SIZE = 268,
-    AT_DATA_CHECKSUMS = 292,
-    AT_CRC_UP_TO_17 = 328,
-    AT_CRC_FROM_18 = 332, /* one more bool before the nonce moves it */
+    AT_MIN_RECOVERY_POINT = 136,
+    AT_MIN_RECOVERY_TIMELINE = 144,
+    AT_MAX_CONNECTIONS = 180,
+    AT_MAX_WORKER_PROCESSES = 184,
+    AT_MAX_WAL_SENDERS = 188,
+    AT_MAX_PREPARED = 192,
+    AT_MAX_LOCKS = 196,
+    AT_BLOCK_SIZE = 216,
+    AT_SEGMENT_BLOCKS = 220,
+    AT_WAL_SEGMENT_SIZE = 228,
+    AT_DATA_CHECKSUMS = 252,
+    AT_CRC_UP_TO_17 = 288,
+    AT_CRC_FROM_18 = 292, /* one more bool before the nonce moves it */
 };
 
 static uint32_t get32(const uint8_t *p)
