@@ -1,4 +1,5 @@
 #include "plugins/postgresql/backup_internal.h"
+#include "plugins/postgresql/evidence.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -128,6 +129,18 @@ static int run_files(struct pg_backup_run *run, struct tide_err *err)
     return s != TIDE_OK ? s : hand_over_labels(run, err);
 }
 
+/* Recovery reads a log file from its header on, so what restoring needs begins with the file that holds the start. */
+static uint64_t log_file_start(const struct pg_backup_run *run)
+{
+    struct evidence e;
+    uint64_t start = run->start;
+
+    if (evidence_parse(run->inst->evidence, &e) == NULL)
+        start -= start % e.segment_size;
+    evidence_clear(&e);
+    return start;
+}
+
 static void fill_result(struct pg_backup_run *run, const char *method, struct tide_backup_result *out)
 {
     struct backup_strings *strings = run->inst->backup;
@@ -135,7 +148,7 @@ static void fill_result(struct pg_backup_run *run, const char *method, struct ti
     struct tide_backup_result full = {
         .struct_size = (uint32_t)size,
         .from_standby = run->source.standby,
-        .start = pg_pos(run->start),
+        .start = pg_pos(log_file_start(run)),
         /* A standby cannot write an end record: PostgreSQL takes the minRecoveryPoint of the copied pg_control. */
         .stop = pg_pos(run->source.standby ? run->min_recovery_point : run->stop),
         .branch = run->timeline,
