@@ -191,7 +191,8 @@ static void the_manual_names_every_key_and_is_the_one_in_the_tree(void **state)
         assert_non_null(strstr(text, o[i].key));
     TIDE_AUTO(tide_buf_clear) struct tide_buf page = TIDE_BUF_INIT(1 << 20);
     assert_int_equal(tide_file_read("orchestrator/config/tidemark.conf.5", &page, NULL), TIDE_OK); /* make man */
-    assert_string_equal(tide_buf_cstr(&page), text);
+    if (strcmp(tide_buf_cstr(&page), text) != 0)
+        fail_msg("tidemark.conf.5 is older than the option table: run \"make man\"");
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
