@@ -40,17 +40,21 @@ static int first_message(struct check *c, PGconn *repl, char **msg)
     return 0;
 }
 
-/* Looks at the first bytes of the newest segment: a pre-release of a known major may write another format. */
+/* Looks at the first page of the newest segment: a pre-release of a known major may write another format. */
 static void check_magic(struct check *c, PGconn *repl, const struct pg_system *system)
 {
+    PG_AUTO(pg_result_clearp) PGresult *size = NULL;
     PG_AUTO(pg_result_clearp) PGresult *res = NULL;
     char sql[120], lsn[PG_LSN_TEXT_SIZE];
     char *msg;
 
-    /* Any page will do, so long as it is whole: the one before the last. */
-    uint64_t at = system->flushed - system->flushed % WAL_PAGE_SIZE;
-    pg_lsn_text(at >= WAL_PAGE_SIZE && system->flushed - at < WAL_LONG_HEADER ? at - WAL_PAGE_SIZE : at, lsn,
-                sizeof lsn);
+    if (check_query(c, c->conn, "SELECT pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size'))",
+                    &size) != TIDE_OK)
+        return;
+    uint64_t segment = strtoull(pg_value(size, 0, 0, "0"), NULL, 10);
+    if (!wal_segment_size_valid(segment) || system->flushed <= segment)
+        return;
+    pg_lsn_text((system->flushed - 1) / segment * segment, lsn, sizeof lsn);
     (void)snprintf(sql, sizeof sql, "START_REPLICATION PHYSICAL %s TIMELINE %" PRIu32, lsn, system->timeline);
     if (check_query(c, repl, sql, &res) != TIDE_OK)
         return; /* the page is on another timeline, or gone; the shipper will look at it */
@@ -58,7 +62,7 @@ static void check_magic(struct check *c, PGconn *repl, const struct pg_system *s
     if (n >= 25 + 2) {
         uint16_t magic = wal_u16((const uint8_t *)msg + 25);
 
-        if (wal_layout_of_magic(magic) == NULL)
+        if (magic != 0 && wal_layout_of_magic(magic) == NULL)
             check_add(
                 c, CHECK_CRITICAL, "postgresql.wal_format", NULL,
                 "the server writes WAL with the page magic 0x%04X, which this version of Tidemark does not know",
