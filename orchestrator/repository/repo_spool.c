@@ -50,13 +50,29 @@ static tide_status check_marker(const struct repo *r, struct tide_store *store, 
     return TIDE_OK;
 }
 
+/* A URL reads "%" as the beginning of two hex digits. */
+static tide_status url_of(const char *directory, struct tide_buf *url, struct tide_err *err)
+{
+    if (directory[0] != '/')
+        return tide_fail(err, TIDE_INVALID, "the spool directory \"%s\" is not an absolute path", directory);
+    tide_buf_str(url, "file://");
+    for (const char *p = directory; *p != '\0'; p++) {
+        if (*p == '%')
+            tide_buf_str(url, "%25");
+        else
+            tide_buf_u8(url, (uint8_t)*p);
+    }
+    return tide_buf_check(url, "the spool's address", err);
+}
+
 tide_status repo_open_spool(const struct repo *r, const char *directory, struct repo **out, struct tide_err *err)
 {
-    char url[TIDE_PATH_MAX + 8];
-    int n = snprintf(url, sizeof(url), "file://%s", directory);
-    if (directory[0] != '/' || n < 0 || (size_t)n >= sizeof(url))
-        return tide_fail(err, TIDE_INVALID, "the spool directory \"%s\" is not an absolute path", directory);
-    tide_status s = tide_mkdirs(directory, 0700, err);
+    TIDE_AUTO(tide_buf_clear) struct tide_buf text = TIDE_BUF_INIT(3 * TIDE_PATH_MAX);
+    tide_status s = url_of(directory, &text, err);
+    if (s != TIDE_OK)
+        return s;
+    const char *url = tide_buf_cstr(&text);
+    s = tide_mkdirs(directory, 0700, err);
     if (s != TIDE_OK)
         return s;
     struct tide_store *store = NULL;
