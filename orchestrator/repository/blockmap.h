@@ -8,6 +8,7 @@
  */
 
 #include "orchestrator/base/bytes.h"
+#include "orchestrator/repository/pack_usage.h"
 #include "orchestrator/repository/tree.h"
 
 enum block_kind { BLOCK_ZERO = 0, BLOCK_BASE = 1, BLOCK_PATCHED = 2 };
@@ -65,19 +66,7 @@ void patch_encode(const uint8_t *base, size_t base_len, const uint8_t base_hash[
 
 bool block_is_zero(const void *data, size_t len);
 
-/* How many bytes of which pack something refers to. */
-struct pack_usage {
-    uint8_t pack[OBJECT_ID_SIZE];
-    uint64_t bytes;
-};
-
-struct usage {
-    struct pack_usage *items; /* owned */
-    size_t n, size;
-};
-
-void usage_clear(struct usage *u);
-tide_status usage_add(struct usage *u, const uint8_t pack[OBJECT_ID_SIZE], uint64_t bytes, struct tide_err *err) TIDE_MUST_CHECK;
-tide_status usage_add_block(struct usage *u, const struct block_entry *e, struct tide_err *err) TIDE_MUST_CHECK;
+/* The bytes of packs that a block needs. */
+tide_status block_entry_usage(const struct block_entry *e, struct pack_usage *u, struct tide_err *err) TIDE_MUST_CHECK;
 
 #endif

@@ -105,8 +105,8 @@ typedef void pack_bad_fn(void *ctx, const struct pack_want *want, const char *ke
  */
 tide_status pack_reader_fetch(struct pack_reader *r, struct pack_want *wants, size_t n, pack_bad_fn *bad, void *ctx,
                               struct tide_err *err) TIDE_MUST_CHECK;
-/* One frame, appended to out. */
+/* One frame, appended to out.  hash as in pack_want. */
 tide_status pack_reader_frame(struct pack_reader *r, const struct pack_ref *ref, enum frame_kind kind,
-                              struct tide_buf *out, struct tide_err *err) TIDE_MUST_CHECK;
+                              const uint8_t *hash, struct tide_buf *out, struct tide_err *err) TIDE_MUST_CHECK;
 
 #endif
