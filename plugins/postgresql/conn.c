@@ -7,166 +7,7 @@
 
 #define CONNECT_TIMEOUT_MS 10000
 #define SETUP_TIMEOUT_MS   30000
-#define MAX_ENDPOINTS      64u
 #define MAX_KEYWORDS       80
-
-/* ----------------------------------------------------------------- options */
-
-static const char *option_value(const struct pg_target *target, const char *keyword)
-{
-    for (const PQconninfoOption *o = target->options; o != NULL && o->keyword != NULL; o++)
-        if (strcmp(o->keyword, keyword) == 0)
-            return o->val != NULL && o->val[0] != '\0' ? o->val : NULL;
-    return NULL;
-}
-
-static size_t list_length(const char *list)
-{
-    size_t n = 1;
-
-    if (list == NULL)
-        return 0;
-    for (; *list != '\0'; list++)
-        n += *list == ',';
-    return n;
-}
-
-/* Element i of a comma-separated list as a new string; NULL when it is empty. */
-static int list_element(const char *list, size_t i, char **out)
-{
-    *out = NULL;
-    if (list == NULL)
-        return TIDE_OK;
-    while (i-- > 0)
-        list = strchr(list, ',') + 1;
-    size_t len = strcspn(list, ",");
-    if (len == 0)
-        return TIDE_OK;
-    *out = strndup(list, len);
-    return *out != NULL ? TIDE_OK : TIDE_NO_MEMORY;
-}
-
-static int make_endpoints(const struct tide_host *host, struct pg_target *target, struct tide_err *err)
-{
-    const char *hosts = option_value(target, "host"), *addrs = option_value(target, "hostaddr");
-    const char *ports = option_value(target, "port");
-    size_t n = addrs != NULL ? list_length(addrs) : hosts != NULL ? list_length(hosts) : 1;
-    size_t n_ports = list_length(ports);
-
-    if ((addrs != NULL && hosts != NULL && list_length(hosts) != n) || (n_ports > 1 && n_ports != n))
-        return tide_plugin_fail(host, err, TIDE_INVALID, 0,
-                                "option \"connection\" lists different numbers of hosts and ports");
-    if (n > MAX_ENDPOINTS)
-        return tide_plugin_fail(host, err, TIDE_INVALID, 0, "option \"connection\" lists more than %u hosts",
-                                MAX_ENDPOINTS);
-    target->endpoints = calloc(n, sizeof *target->endpoints);
-    if (target->endpoints == NULL)
-        return tide_plugin_fail(host, err, TIDE_NO_MEMORY, 0, "out of memory");
-    target->n_endpoints = n;
-    for (size_t i = 0; i < n; i++) {
-        struct pg_endpoint *e = &target->endpoints[i];
-
-        if (list_element(hosts, i, &e->host) != TIDE_OK || list_element(addrs, i, &e->hostaddr) != TIDE_OK ||
-            list_element(ports, n_ports > 1 ? i : 0, &e->port) != TIDE_OK)
-            return tide_plugin_fail(host, err, TIDE_NO_MEMORY, 0, "out of memory");
-    }
-    return TIDE_OK;
-}
-
-/*
- * A service is looked up by libpq when a connection is begun and in no other
- * public way; so one is begun, asked, and dropped.
- */
-static void resolve_service(struct pg_target *target, const char *conninfo)
-{
-    PG_AUTO(pg_conn_finishp) PGconn *conn = PQconnectStart(conninfo);
-    PQconninfoOption *resolved = conn != NULL ? PQconninfo(conn) : NULL;
-
-    if (resolved == NULL)
-        return;
-    PQconninfoFree(target->options);
-    target->options = resolved;
-}
-
-int pg_target_open(const struct tide_host *host, struct pg_target *target, struct tide_err *err)
-{
-    const char *conninfo = host->option(host->ctx, "connection");
-    char *why = NULL;
-
-    memset(target, 0, sizeof *target);
-    if (conninfo == NULL)
-        return tide_plugin_fail(host, err, TIDE_INVALID, 0, "option \"connection\" is missing");
-    target->options = PQconninfoParse(conninfo, &why);
-    if (target->options == NULL) {
-        int s = tide_plugin_fail(host, err, TIDE_INVALID, 0, "option \"connection\" is not a libpq string: %.*s",
-                                 (int)strcspn(why != NULL ? why : "", "\n"), why != NULL ? why : "");
-        PQfreemem(why);
-        return s;
-    }
-    if (option_value(target, "service") != NULL)
-        resolve_service(target, conninfo);
-    return make_endpoints(host, target, err);
-}
-
-void pg_target_clear(struct pg_target *target)
-{
-    for (size_t i = 0; i < target->n_endpoints; i++) {
-        free(target->endpoints[i].host);
-        free(target->endpoints[i].hostaddr);
-        free(target->endpoints[i].port);
-    }
-    free(target->endpoints);
-    PQconninfoFree(target->options);
-    memset(target, 0, sizeof *target);
-}
-
-void pg_endpoint_text(const struct pg_endpoint *endpoint, char *buf, size_t size)
-{
-    const char *host = endpoint->host != NULL ? endpoint->host : endpoint->hostaddr;
-
-    (void)snprintf(buf, size, "%s:%s", host != NULL ? host : "local socket",
-                   endpoint->port != NULL ? endpoint->port : "5432");
-}
-
-void pg_conn_text(const PGconn *conn, char *buf, size_t size)
-{
-    (void)snprintf(buf, size, "%s:%s", PQhost(conn), PQport(conn));
-}
-
-bool pg_endpoint_is_local(const struct pg_endpoint *endpoint)
-{
-    const char *h = endpoint->hostaddr != NULL ? endpoint->hostaddr : endpoint->host;
-
-    return h == NULL || h[0] == '/' || h[0] == '@' || strcmp(h, "localhost") == 0 || strncmp(h, "127.", 4) == 0 ||
-           strcmp(h, "::1") == 0;
-}
-
-const char *pg_target_sslmode(const struct pg_target *target, const struct pg_endpoint *endpoint)
-{
-    const char *written = option_value(target, "sslmode");
-    bool from_service = option_value(target, "service") != NULL;
-
-    /* What a service was resolved to includes libpq's own default, which nobody wrote. */
-    if (written != NULL && !(from_service && strcmp(written, "prefer") == 0))
-        return written;
-    return pg_endpoint_is_local(endpoint) ? "prefer" : "verify-full";
-}
-
-void pg_application_name(const struct tide_host *host, char *buf, size_t size)
-{
-    const char *instance = host->instance(host->ctx);
-    int n = snprintf(buf, size, "tidemark_%s", instance != NULL ? instance : "instance");
-    size_t len = n < 0 ? 0 : (size_t)n < size ? (size_t)n : size - 1;
-
-    /* 63 bytes are what the server keeps; and no character that a list of standby names gives a meaning to. */
-    if (len > 63)
-        buf[63] = '\0';
-    for (char *p = buf; *p != '\0'; p++)
-        if (!isalnum((unsigned char)*p) || (unsigned char)*p >= 0x80)
-            *p = '_';
-        else
-            *p = (char)tolower((unsigned char)*p);
-}
 
 /* -------------------------------------------------------------- connecting */
 
@@ -209,7 +50,7 @@ static bool is_ours(const char *key)
 static void keywords_make(struct keywords *k, const struct tide_host *host, const struct pg_target *target,
                           const struct pg_endpoint *endpoint, enum pg_conn_kind kind)
 {
-    const char *name = option_value(target, "application_name");
+    const char *name = pg_target_option(target, "application_name");
     const char *password = host->option(host->ctx, "password");
 
     memset(k, 0, sizeof *k);
@@ -232,13 +73,13 @@ static void keywords_make(struct keywords *k, const struct tide_host *host, cons
     else
         keyword_add(k, "client_encoding", "UTF8");
     /* A peer that is gone without a word must be noticed; what the DBA wrote goes first. */
-    if (option_value(target, "keepalives_idle") == NULL)
+    if (pg_target_option(target, "keepalives_idle") == NULL)
         keyword_add(k, "keepalives_idle", "30");
-    if (option_value(target, "keepalives_interval") == NULL)
+    if (pg_target_option(target, "keepalives_interval") == NULL)
         keyword_add(k, "keepalives_interval", "10");
-    if (option_value(target, "keepalives_count") == NULL)
+    if (pg_target_option(target, "keepalives_count") == NULL)
         keyword_add(k, "keepalives_count", "3");
-    if (option_value(target, "tcp_user_timeout") == NULL)
+    if (pg_target_option(target, "tcp_user_timeout") == NULL)
         keyword_add(k, "tcp_user_timeout", "60000");
 }
 
@@ -295,7 +136,7 @@ static void quiet(void *arg, const char *message)
 
 static int connect_timeout_ms(const struct pg_target *target)
 {
-    const char *text = option_value(target, "connect_timeout");
+    const char *text = pg_target_option(target, "connect_timeout");
     long seconds = text != NULL ? strtol(text, NULL, 10) : 0;
 
     return seconds > 0 && seconds < 3600 ? (int)seconds * 1000 : CONNECT_TIMEOUT_MS;
@@ -420,7 +261,7 @@ enum preference { PREFER_FIRST, PREFER_PRIMARY, PREFER_STANDBY };
 
 static enum preference preference_of(const struct pg_target *target, enum pg_conn_kind kind, const char **attrs)
 {
-    const char *written = option_value(target, "target_session_attrs");
+    const char *written = pg_target_option(target, "target_session_attrs");
 
     *attrs = NULL;
     if (target->n_endpoints == 1)

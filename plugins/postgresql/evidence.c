@@ -1,5 +1,5 @@
 #include "plugins/postgresql/evidence.h"
-#include "plugins/postgresql/pg.h"
+#include "plugins/postgresql/pg_pure.h"
 #include "plugins/postgresql/wal_format.h"
 
 #include <ctype.h>

@@ -9,18 +9,9 @@
  * scope: two handles never share state.
  */
 
-#include "plugins/tide_plugin.h"
+#include "plugins/postgresql/pg_pure.h"
 
 #include <libpq-fe.h>
-
-#define PG_MUST_CHECK __attribute__((warn_unused_result))
-#define PG_AUTO(fn)   __attribute__((cleanup(fn)))
-
-#define PG_VERSION_MIN 14
-#define PG_VERSION_MAX 18
-
-/* PostgreSQL counts from 2000-01-01; Tidemark from 1970-01-01. */
-#define PG_EPOCH_US INT64_C(946684800000000)
 
 /* One server of the `connection` option, which may list several. */
 struct pg_endpoint {
@@ -60,6 +51,8 @@ enum pg_conn_kind {
 /* Reads the options; connects to nothing. */
 int pg_target_open(const struct tide_host *host, struct pg_target *target, struct tide_err *err) PG_MUST_CHECK;
 void pg_target_clear(struct pg_target *target);
+/* What was written for a keyword of the connection string, or NULL. */
+const char *pg_target_option(const struct pg_target *target, const char *keyword);
 
 /*
  * Opens a connection to the best of the hosts (see enum pg_conn_kind), or to
@@ -155,25 +148,8 @@ int pg_fail_hint(const struct tide_host *host, struct tide_err *err, int status,
 void pg_log(const struct tide_host *host, int level, const char *event, const char *fmt, ...)
     TIDE_PLUGIN_PRINTF(4, 5);
 
-/* Copies what fits of our struct into the caller's, whose struct_size was size. */
-void pg_copy_out(void *out, uint32_t size, const void *from, size_t from_size);
-
 /* One column of a result as text, or def when it is null or not there. */
 const char *pg_value(const PGresult *res, int row, int column, const char *def);
-
-/* ------------------------------------------------------------------ values */
-
-/* "0/3000028" */
-bool pg_lsn_parse(const char *text, uint64_t *lsn);
-void pg_lsn_text(uint64_t lsn, char *buf, size_t size);
-#define PG_LSN_TEXT_SIZE 20
-
-static inline struct tide_pos pg_pos(uint64_t lsn)
-{
-    return (struct tide_pos){.hi = 0, .lo = lsn};
-}
-
-int64_t pg_monotonic_ms(void);
 
 /* ----------------------------------------------------------------- cleanup */
 
@@ -186,9 +162,6 @@ static inline void pg_result_clearp(PGresult **res)
 {
     PQclear(*res);
 }
-
-void pg_freep(void *p); /* of a char ** or any other pointer to an owned pointer */
-void pg_closep(int *fd);
 
 /* --------------------------------------------------------------- functions */
 
@@ -204,26 +177,8 @@ int pg_clock(void *inst, struct tide_clock *out, struct tide_err *err);
 int pg_check(void *inst, const struct tide_findings *out, struct tide_err *err);
 int pg_setup(void *inst, const struct tide_setup_params *params, const struct tide_findings *out,
              struct tide_err *err);
-/* history.c */
-int pg_log_relate(const struct tide_host *host, const char *stored, struct tide_pos stored_end, const char *current,
-                  struct tide_log_kinship *out, struct tide_err *err);
 /* stream.c */
 int pg_log_stream(void *inst, const struct tide_log_stream_params *params, const struct tide_log_sink *sink,
                   struct tide_log_stream_end *end, struct tide_err *err);
-/* wal_scan.c */
-int pg_log_scan_open(const struct tide_host *host, const struct tide_log_scan_params *params, void **scan,
-                     struct tide_err *err);
-int pg_log_scan_feed(void *scan, const void *data, size_t len, const struct tide_log_scan_sink *sink,
-                     struct tide_log_mark *mark, struct tide_err *err);
-void pg_log_scan_close(void *scan);
-/* log_file.c */
-int pg_log_file_locate(const struct tide_host *host, const char *evidence, const char *name,
-                       struct tide_log_file *out, struct tide_err *err);
-int pg_log_file_identify(const struct tide_host *host, const char *path, const char *name, char *buf, size_t buf_size,
-                         struct tide_log_identity *out, struct tide_err *err);
-int pg_log_file_content(const struct tide_host *host, const char *evidence, const struct tide_log_file *file,
-                        void *buf, size_t size, size_t *len, struct tide_err *err);
-void pg_pos_format(struct tide_pos pos, char *buf, size_t size);
-int pg_pos_parse(const char *text, struct tide_pos *pos);
 
 #endif

@@ -2,35 +2,10 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 /* How long a cancelled statement may take to come back before the connection is given up. */
 #define CANCEL_GRACE_MS 5000
-
-int64_t pg_monotonic_ms(void)
-{
-    struct timespec ts;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-void pg_freep(void *p)
-{
-    void *owned;
-
-    memcpy(&owned, p, sizeof owned);
-    free(owned);
-}
-
-void pg_closep(int *fd)
-{
-    if (*fd >= 0)
-        (void)close(*fd);
-}
 
 int pg_fail_hint(const struct tide_host *host, struct tide_err *err, int status, const char *hint, const char *fmt,
                  ...)
@@ -53,11 +28,6 @@ void pg_log(const struct tide_host *host, int level, const char *event, const ch
     (void)vsnprintf(message, sizeof message, fmt, ap);
     va_end(ap);
     host->log(host->ctx, level, event, message);
-}
-
-void pg_copy_out(void *out, uint32_t size, const void *from, size_t from_size)
-{
-    memcpy(out, from, size != 0 && size < from_size ? size : from_size);
 }
 
 const char *pg_value(const PGresult *res, int row, int column, const char *def)

@@ -1,10 +1,6 @@
-#include "plugins/postgresql/evidence.h"
-#include "plugins/postgresql/pg_log.h"
-#include "plugins/postgresql/wal_format.h"
+#include "plugins/postgresql/stream_internal.h"
 
-#include <inttypes.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -13,22 +9,7 @@
 #define IDLE_TICK_MS       200   /* how often idle() is called while nothing comes */
 #define SILENCE_ASK_MS     30000 /* nothing heard: ask for an answer */
 #define SILENCE_END_MS     60000 /* nothing heard still: the connection is dead */
-#define END_TIMEOUT_MS     60000
 #define GOODBYE_MS         2000
-
-struct stream {
-    struct pg_instance *inst;
-    const struct tide_host *host;
-    const struct tide_log_stream_params *params;
-    const struct tide_log_sink *sink;
-    struct tide_log_stream_end *end;
-    PGconn *conn;
-    struct pg_keeper *keeper;
-    uint64_t received; /* end of what came */
-    uint64_t reported; /* durable position of the last status */
-    int64_t status_at, heard_at;
-    bool asked; /* for an answer since something was heard */
-};
 
 static uint64_t be64(const char *p)
 {
@@ -73,8 +54,11 @@ static int send_status(struct stream *st, bool ask, struct tide_err *err)
     p = put_be64(p, lsn);
     p = put_be64(p, (uint64_t)now_pg_us());
     *p = ask ? 1 : 0;
-    if (PQputCopyData(st->conn, msg, sizeof msg) < 0 || PQflush(st->conn) < 0)
+    int queued = PQputCopyData(st->conn, msg, sizeof msg);
+    if (queued < 0 || PQflush(st->conn) < 0)
         return pg_fail_result(st->host, st->conn, NULL, "connection to the server was lost", err);
+    if (queued == 0) /* no room just now */
+        return TIDE_OK;
     st->reported = lsn;
     st->status_at = pg_monotonic_ms();
     pg_keeper_confirm(st->keeper, lsn);
@@ -223,81 +207,19 @@ static int copy_loop(struct stream *st, struct tide_err *err)
 
 /* ------------------------------------------------------------------- the end */
 
-static void set_end(struct stream *st, enum tide_log_stream_reason reason, uint64_t end)
-{
-    st->end->reason = (uint32_t)reason;
-    st->end->end = pg_pos(end);
-}
-
-/* The evidence of a branch of this server, kept in the handle. */
-static int set_next(struct stream *st, uint32_t timeline, struct tide_err *err)
-{
-    PG_AUTO(pg_conn_finishp) PGconn *repl = NULL;
-    char *text = NULL;
-    int s = pg_conn_open_same(st->host, &st->inst->target, st->conn, PG_CONN_BASEBACKUP, &repl, err);
-
-    if (s == TIDE_OK)
-        s = pg_evidence_build(st->host, repl, timeline, &text, err);
-    if (s != TIDE_OK)
-        return s;
-    free(st->inst->next_evidence);
-    st->inst->next_evidence = text;
-    st->end->next_evidence = text;
-    st->end->next_branch = timeline;
-    return TIDE_OK;
-}
-
-static int end_removed(struct stream *st, struct tide_err *err)
-{
-    PG_AUTO(pg_conn_finishp) PGconn *sql = NULL;
-    struct evidence ev;
-    uint64_t oldest = 0;
-    const char *why = evidence_parse(st->params->evidence, &ev);
-    uint32_t segment_size = ev.segment_size;
-
-    evidence_clear(&ev);
-    set_end(st, TIDE_STREAM_REMOVED, st->received);
-    /* Where the log can still be had from is good to know, and no reason to fail. */
-    if (why == NULL && pg_conn_open_same(st->host, &st->inst->target, st->conn, PG_CONN_SQL, &sql, err) == TIDE_OK &&
-        pg_oldest_log(st->host, sql, segment_size, &oldest, err) == TIDE_OK && oldest > st->received)
-        st->end->oldest = pg_pos(oldest);
-    return TIDE_OK;
-}
-
-/* What START_REPLICATION, or the end of its copy, answered. */
-static int judge_result(struct stream *st, const PGresult *res, struct tide_err *err)
-{
-    const char *sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
-
-    if (PQresultStatus(res) == PGRES_TUPLES_OK && PQnfields(res) >= 2 && PQntuples(res) == 1) {
-        uint32_t timeline = (uint32_t)strtoul(pg_value(res, 0, 0, "0"), NULL, 10);
-        uint64_t fork;
-
-        if (timeline == 0 || !pg_lsn_parse(pg_value(res, 0, 1, NULL), &fork))
-            return tide_plugin_fail(st->host, err, TIDE_UNSUPPORTED, 0, "the server names no next timeline");
-        set_end(st, TIDE_STREAM_BRANCH_END, fork);
-        return set_next(st, timeline, err);
-    }
-    if (PQresultStatus(res) == PGRES_COMMAND_OK)
-        return tide_plugin_fail(st->host, err, TIDE_AGAIN, 0, "the server is shutting down");
-    if (sqlstate != NULL && strcmp(sqlstate, "58P01") == 0)
-        return end_removed(st, err);
-    return pg_fail_result(st->host, st->conn, res, "the server does not stream", err);
-}
-
 /* Ends our side of the copy and reads what the server says to it. */
 static int end_copy(struct stream *st, struct tide_err *err)
 {
     for (;;) {
         PG_AUTO(pg_result_clearp) PGresult *res = NULL;
-        int s = pg_next_result(st->host, st->conn, END_TIMEOUT_MS, false, &res, err);
+        int s = pg_next_result(st->host, st->conn, STREAM_END_TIMEOUT_MS, false, &res, err);
 
         if (s != TIDE_OK)
             return s;
         if (res == NULL)
             return pg_fail_result(st->host, st->conn, NULL, "the server ended streaming without a reason", err);
         if (PQresultStatus(res) != PGRES_COPY_IN && PQresultStatus(res) != PGRES_COPY_BOTH)
-            return judge_result(st, res, err);
+            return pg_stream_judge(st, res, err);
         if (PQputCopyEnd(st->conn, NULL) < 0)
             return pg_fail_result(st->host, st->conn, NULL, "connection to the server was lost", err);
         (void)PQsetnonblocking(st->conn, 0);
@@ -311,7 +233,7 @@ static int end_cancelled(struct stream *st, struct tide_err *err)
 {
     int64_t deadline = pg_monotonic_ms() + GOODBYE_MS;
 
-    set_end(st, TIDE_STREAM_CANCELLED, st->received);
+    pg_stream_set_end(st, TIDE_STREAM_CANCELLED, st->received);
     if (send_status(st, false, err) != TIDE_OK || PQputCopyEnd(st->conn, NULL) < 0)
         return TIDE_OK;
     while (pg_monotonic_ms() < deadline) {
@@ -339,105 +261,21 @@ static int end_cancelled(struct stream *st, struct tide_err *err)
     return TIDE_OK;
 }
 
-/* ----------------------------------------------------------------- beginning */
-
-/*
- * Is this the server that the evidence describes, and does it have the place?
- * Asked beforehand, because what START_REPLICATION answers is text in the
- * server's language.  *go: it may be begun.
- */
-static int compare_server(struct stream *st, bool *go, struct tide_err *err)
-{
-    PG_AUTO(pg_freep) char *current = NULL;
-    struct tide_log_kinship k = {.struct_size = sizeof k};
-    struct pg_system system;
-    uint64_t from = st->params->from.lo;
-    int s = pg_evidence_build(st->host, st->conn, 0, &current, err);
-
-    *go = false;
-    if (s == TIDE_OK)
-        s = pg_identify_system(st->host, st->conn, &system, err);
-    if (s == TIDE_OK)
-        s = pg_log_relate(st->host, st->params->evidence, st->params->from, current, &k, err);
-    if (s != TIDE_OK)
-        return s;
-    if (k.relation == TIDE_LOG_FOREIGN || k.relation == TIDE_LOG_ANCESTOR) {
-        set_end(st, TIDE_STREAM_FOREIGN, from);
-        return TIDE_OK;
-    }
-    if (k.relation == TIDE_LOG_SAME && from > system.flushed) {
-        if (pg_conn_is_standby(st->conn))
-            return tide_plugin_fail(st->host, err, TIDE_AGAIN, 0, "the standby has not received that much log yet");
-        set_end(st, TIDE_STREAM_AHEAD, system.flushed);
-        return TIDE_OK;
-    }
-    if (k.relation == TIDE_LOG_CHILD && from > k.fork.lo) {
-        struct evidence ev;
-        uint32_t next = 0;
-
-        /* The branch that follows ours, not the newest one. */
-        if (evidence_parse(current, &ev) == NULL)
-            for (size_t i = 0; i < ev.n_branches; i++)
-                if (ev.branches[i].timeline == st->params->branch)
-                    next = i + 1 < ev.n_branches ? ev.branches[i + 1].timeline : ev.timeline;
-        evidence_clear(&ev);
-        set_end(st, TIDE_STREAM_AHEAD, k.fork.lo);
-        return next != 0 ? set_next(st, next, err) : TIDE_OK;
-    }
-    *go = true;
-    return TIDE_OK;
-}
-
-/* A slot that somebody dropped, or that the server gave up, is made anew: a shipper that stands still helps nobody.
- * What was removed meanwhile shows when streaming begins. */
-static int ensure_slot(struct stream *st, const char *slot, struct tide_err *err)
-{
-    PG_AUTO(pg_conn_finishp) PGconn *sql = NULL;
-    bool made = false;
-    int s = pg_conn_open_same(st->host, &st->inst->target, st->conn, PG_CONN_SQL, &sql, err);
-
-    if (s == TIDE_OK)
-        s = pg_slot_ensure(st->host, sql, slot, &made, err);
-    if (s == TIDE_OK && made)
-        pg_log(st->host, TIDE_LOG_WARN, "postgresql.slot.recreated",
-               "replication slot \"%s\" was not there or was lost, and was made anew", slot);
-    return s;
-}
-
-static int start_replication(struct stream *st, PGresult **res, struct tide_err *err)
-{
-    char slot[PG_SLOT_NAME_SIZE], from[PG_LSN_TEXT_SIZE], sql[256];
-
-    pg_slot_name(st->host, slot);
-    int s = ensure_slot(st, slot, err);
-    if (s != TIDE_OK)
-        return s;
-    char *quoted = PQescapeIdentifier(st->conn, slot, strlen(slot));
-    if (quoted == NULL)
-        return tide_plugin_fail(st->host, err, TIDE_INVALID, 0, "option \"slot\" is not a name");
-    pg_lsn_text(st->params->from.lo, from, sizeof from);
-    (void)snprintf(sql, sizeof sql, "START_REPLICATION SLOT %s PHYSICAL %s TIMELINE %" PRIu64, quoted, from,
-                   st->params->branch);
-    PQfreemem(quoted);
-    /* The result is judged here and not by pg_query(): a failure may be an end that the core has a name for. */
-    if (!PQsendQuery(st->conn, sql))
-        return pg_fail_result(st->host, st->conn, NULL, "could not send a command to the server", err);
-    return pg_next_result(st->host, st->conn, END_TIMEOUT_MS, false, res, err);
-}
+/* ------------------------------------------------------------------- the whole */
 
 static int run(struct stream *st, struct tide_err *err)
 {
     PG_AUTO(pg_result_clearp) PGresult *res = NULL;
     bool go;
-    int s = compare_server(st, &go, err);
+    int s = pg_stream_compare(st, &go, err);
 
     if (s != TIDE_OK || !go)
         return s;
-    s = start_replication(st, &res, err);
+    s = pg_stream_start(st, &res, err);
     if (s != TIDE_OK)
         return s;
     if (PQresultStatus(res) != PGRES_COPY_BOTH)
-        return judge_result(st, res, err);
+        return pg_stream_judge(st, res, err);
     (void)PQsetnonblocking(st->conn, 1);
     st->heard_at = st->status_at = pg_monotonic_ms();
     s = send_status(st, false, err);
@@ -467,6 +305,10 @@ int pg_log_stream(void *p, const struct tide_log_stream_params *params, const st
     if (s == TIDE_OK) {
         st.conn = conn;
         s = run(&st, err);
+    }
+    if (s == TIDE_CANCELLED && inst->host->cancelled(inst->host->ctx)) {
+        pg_stream_set_end(&st, TIDE_STREAM_CANCELLED, st.received);
+        s = TIDE_OK;
     }
     if (s == TIDE_OK)
         pg_copy_out(out, size, &end, sizeof end);

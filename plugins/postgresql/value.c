@@ -1,9 +1,11 @@
-#include "plugins/postgresql/pg.h"
+#include "plugins/postgresql/pg_pure.h"
 
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 static bool hex32(const char *text, char stop, const char **end, uint32_t *out)
 {
@@ -52,4 +54,31 @@ int pg_pos_parse(const char *text, struct tide_pos *pos)
         return TIDE_INVALID;
     *pos = pg_pos(lsn);
     return TIDE_OK;
+}
+
+int64_t pg_monotonic_ms(void)
+{
+    struct timespec ts;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+void pg_freep(void *p)
+{
+    void *owned;
+
+    memcpy(&owned, p, sizeof owned);
+    free(owned);
+}
+
+void pg_closep(int *fd)
+{
+    if (*fd >= 0)
+        (void)close(*fd);
+}
+
+void pg_copy_out(void *out, uint32_t size, const void *from, size_t from_size)
+{
+    memcpy(out, from, size != 0 && size < from_size ? size : from_size);
 }

@@ -1,4 +1,4 @@
-#include "plugins/postgresql/pg.h"
+#include "plugins/postgresql/pg_pure.h"
 #include "plugins/postgresql/wal_record.h"
 
 #include <string.h>

@@ -1,8 +1,6 @@
+#include "plugins/postgresql/wal_scan_internal.h"
 #include "plugins/postgresql/evidence.h"
-#include "plugins/postgresql/pg.h"
-#include "plugins/postgresql/wal_record.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,47 +9,18 @@
 /* A commit record lists subtransactions and files in front of what we want of it. */
 #define KEEP_XACT (4u << 20)
 
-enum scan_mode {
-    SCAN_FIND, /* the next page header will tell where a record begins */
-    SCAN_SKIP, /* up to skip_to, where a record begins */
-    SCAN_RECORDS,
-    SCAN_ENDED,  /* zeros or an old page where a record should begin: the log was written up to here */
-    SCAN_BROKEN, /* an error was reported */
-};
-
-struct wal_scan {
-    const struct tide_host *host;
-    const struct wal_layout *layout;
-    struct wal_crc crc;
-    uint64_t system_identifier;
-    uint32_t segment_size;
-    uint64_t pos; /* of the next byte that will be fed */
-    enum scan_mode mode;
-    uint64_t skip_to;
-    bool padding; /* what is skipped follows a segment switch */
-
-    uint8_t header[WAL_LONG_HEADER]; /* a page header that came in parts */
-    uint32_t header_have;
-
-    /* The record that is being collected; got counts its bytes so far, alignment at its end included. */
-    uint64_t record_start;
-    uint32_t got, total, payload_crc;
-    uint8_t *keep;
-    uint32_t keep_have, keep_size;
-
-    uint64_t prev_start;  /* of the last complete record; 0: unknown */
-    uint64_t overwritten; /* start of a record that a crash left unfinished; the next must say so */
-    struct tide_log_mark mark;
-    struct wal_blocks blocks;
-};
-
-static int corrupt(struct wal_scan *scan, struct tide_err *err, uint64_t at, const char *what)
+int wal_scan_corrupt(struct wal_scan *scan, struct tide_err *err, uint64_t at, const char *what)
 {
     char lsn[PG_LSN_TEXT_SIZE];
 
     pg_lsn_text(at, lsn, sizeof lsn);
     scan->mode = SCAN_BROKEN;
     return tide_plugin_fail(scan->host, err, TIDE_CORRUPT, 0, "damaged WAL at %s: %s", lsn, what);
+}
+
+void wal_scan_forget(struct wal_scan *scan)
+{
+    scan->got = scan->total = scan->keep_have = 0;
 }
 
 /* ---------------------------------------------------------------- open, close */
@@ -114,155 +83,6 @@ void pg_log_scan_close(void *p)
     free(scan);
 }
 
-/* ---------------------------------------------------------------------- pages */
-
-enum page_kind { PAGE_GOOD, PAGE_BLANK, PAGE_OLD, PAGE_BAD };
-
-static enum page_kind judge_page(const struct wal_scan *scan, const struct wal_page *page, uint64_t at,
-                                 const char **why)
-{
-    bool first_of_segment = at % scan->segment_size == 0;
-
-    *why = NULL;
-    if (page->magic == 0 && page->address == 0)
-        return PAGE_BLANK;
-    if (page->address != at) {
-        /* A recycled segment still holds what it held under its former name. */
-        if (page->magic == scan->layout->magic && page->address < at &&
-            (at - page->address) % scan->segment_size == 0)
-            return PAGE_OLD;
-        *why = "a page header names another position";
-    } else if (page->magic != scan->layout->magic) {
-        *why = "a page header has another magic";
-    } else if (page->flags & ~WAL_PAGE_FLAGS) {
-        *why = "a page header has unknown flags";
-    } else if (first_of_segment != ((page->flags & WAL_PAGE_LONG) != 0)) {
-        *why = "a page header is of the wrong length";
-    } else if (first_of_segment && page->system_identifier != scan->system_identifier) {
-        *why = "a segment of another system";
-    } else if (first_of_segment && (page->segment_size != scan->segment_size || page->page_size != WAL_PAGE_SIZE)) {
-        *why = "a segment says another segment or page size";
-    }
-    return *why == NULL ? PAGE_GOOD : PAGE_BAD;
-}
-
-/* A magic that is no damage of ours: the right page of a server that we do not know. */
-static bool is_unknown_version(const struct wal_page *page, uint64_t at)
-{
-    return page->address == at && page->magic >> 8 == 0xd1 && wal_layout_of_magic(page->magic) == NULL;
-}
-
-static void forget_record(struct wal_scan *scan)
-{
-    scan->got = scan->total = scan->keep_have = 0;
-}
-
-/* In SCAN_FIND the first header that is seen tells where the record that it continues ends. */
-static void find_by_page(struct wal_scan *scan, const struct wal_page *page, uint64_t at, uint32_t header)
-{
-    uint64_t behind = at + header;
-
-    if (!(page->flags & WAL_PAGE_CONTRECORD)) {
-        scan->mode = SCAN_RECORDS;
-        scan->mark.whole_end = pg_pos(at);
-        return;
-    }
-    uint64_t rest = wal_align(page->remaining);
-    if (rest > at + WAL_PAGE_SIZE - behind)
-        return; /* it goes on over the whole page */
-    scan->skip_to = behind + rest;
-    scan->mode = SCAN_SKIP;
-}
-
-/* A page inside of a record, or at a border between two. */
-static int continue_on_page(struct wal_scan *scan, const struct wal_page *page, uint64_t at, struct tide_err *err)
-{
-    if (scan->got == 0) {
-        if (page->flags & WAL_PAGE_CONTRECORD)
-            return corrupt(scan, err, at, "a page continues a record where none was open");
-        return TIDE_OK;
-    }
-    if (page->flags & WAL_PAGE_OVERWRITE) {
-        scan->overwritten = scan->record_start;
-        if (scan->mark.first_start.lo == scan->record_start)
-            scan->mark.first_start = (struct tide_pos){0};
-        forget_record(scan);
-        return TIDE_OK;
-    }
-    if (!(page->flags & WAL_PAGE_CONTRECORD))
-        return corrupt(scan, err, at, "a page does not continue the record that was open");
-    if (page->remaining != scan->total - scan->got)
-        return corrupt(scan, err, at, "a page continues a record of another length");
-    return TIDE_OK;
-}
-
-static int take_page(struct wal_scan *scan, const uint8_t *header, uint32_t len, struct tide_err *err)
-{
-    uint64_t at = scan->pos - len;
-    struct wal_page page;
-    const char *why;
-
-    wal_page_read(header, &page);
-    enum page_kind kind = judge_page(scan, &page, at, &why);
-    if (scan->mode == SCAN_ENDED) {
-        if (kind == PAGE_GOOD)
-            return corrupt(scan, err, scan->mark.whole_end.lo,
-                           "a hole: nothing is here, but the log goes on behind it");
-        return TIDE_OK;
-    }
-    if (kind == PAGE_BLANK || kind == PAGE_OLD) {
-        /* A record that the server had begun and not finished when it stopped is no record. */
-        forget_record(scan);
-        scan->mode = SCAN_ENDED;
-        return TIDE_OK;
-    }
-    if (kind == PAGE_BAD && is_unknown_version(&page, at)) {
-        scan->mode = SCAN_BROKEN;
-        return tide_plugin_fail(scan->host, err, TIDE_UNSUPPORTED, 0,
-                                "WAL page magic 0x%04X is not known: this log was written by a version of PostgreSQL "
-                                "newer than %d",
-                                page.magic, PG_VERSION_MAX);
-    }
-    if (kind == PAGE_BAD)
-        return corrupt(scan, err, at, why);
-    if (scan->mode == SCAN_FIND) {
-        find_by_page(scan, &page, at, len);
-        return TIDE_OK;
-    }
-    return continue_on_page(scan, &page, at, err);
-}
-
-/* Takes what is there of a page header, and the page once it is complete. */
-static int feed_header(struct wal_scan *scan, const uint8_t *p, size_t n, size_t *used, struct tide_err *err)
-{
-    uint64_t at = scan->pos - scan->header_have;
-    uint32_t want = at % scan->segment_size == 0 ? WAL_LONG_HEADER : WAL_SHORT_HEADER;
-    uint32_t take = want - scan->header_have;
-
-    if (take > n)
-        take = (uint32_t)n;
-    /* The usual case, a header in one part, is read where it lies. */
-    const uint8_t *whole = p;
-    if (take < want) {
-        memcpy(scan->header + scan->header_have, p, take);
-        whole = scan->header;
-    }
-    scan->header_have += take;
-    scan->pos += take;
-    *used = take;
-    if (scan->header_have < want)
-        return TIDE_OK;
-    scan->header_have = 0;
-    if (want == WAL_SHORT_HEADER && wal_u16(whole + 2) & WAL_PAGE_LONG) {
-        /* Its fields would lie beyond what was read. */
-        uint8_t copy[WAL_LONG_HEADER] = {0};
-
-        memcpy(copy, whole, want);
-        return take_page(scan, copy, want, err);
-    }
-    return take_page(scan, whole, want, err);
-}
-
 /* -------------------------------------------------------------------- records */
 
 /* header holds a record's 24 bytes. */
@@ -301,7 +121,8 @@ static int check_overwrite(struct wal_scan *scan, const struct wal_record *recor
                    wal_u64(main->data) == scan->overwritten;
 
     scan->overwritten = 0;
-    return says_so ? TIDE_OK : corrupt(scan, err, record->start, "a record was cut off and nothing says why");
+    return says_so ? TIDE_OK
+                   : wal_scan_corrupt(scan, err, record->start, "a record was cut off and nothing says why");
 }
 
 /* A record is complete, data holds its first have bytes and pos lies behind it. */
@@ -319,10 +140,10 @@ static int finish_record(struct wal_scan *scan, const uint8_t *data, uint32_t ha
     uint32_t crc = scan->crc.update(&scan->crc, scan->payload_crc, data, WAL_RECORD_HEADER - 4) ^ WAL_CRC_INIT;
 
     if (crc != wal_u32(data + 20))
-        return corrupt(scan, err, record.start, "a record's checksum is wrong");
+        return wal_scan_corrupt(scan, err, record.start, "a record's checksum is wrong");
     int s = wal_record_walk(&record, &scan->blocks, &main, &why, err);
     if (why != NULL)
-        return corrupt(scan, err, record.start, why);
+        return wal_scan_corrupt(scan, err, record.start, why);
     if (s == TIDE_OK && scan->overwritten != 0)
         s = check_overwrite(scan, &record, &main, err);
     if (s == TIDE_OK)
@@ -348,7 +169,7 @@ static int accept_header(struct wal_scan *scan, const uint8_t *header, struct ti
     const char *why = judge_header(scan, header);
 
     if (why != NULL)
-        return corrupt(scan, err, scan->record_start, why);
+        return wal_scan_corrupt(scan, err, scan->record_start, why);
     if (tide_pos_is_none(scan->mark.first_start))
         scan->mark.first_start = pg_pos(scan->record_start);
     return TIDE_OK;
@@ -395,10 +216,10 @@ static int collect_header(struct wal_scan *scan, const uint8_t *p, size_t span, 
     if (scan->got == 4) {
         scan->total = wal_u32(scan->keep);
         if (scan->total == 0) {
-            forget_record(scan);
+            wal_scan_forget(scan);
             scan->mode = SCAN_ENDED;
         } else if (scan->total < WAL_RECORD_HEADER) {
-            return corrupt(scan, err, scan->record_start, "a record's length makes no sense");
+            return wal_scan_corrupt(scan, err, scan->record_start, "a record's length makes no sense");
         }
     }
     return scan->got == WAL_RECORD_HEADER ? accept_header(scan, scan->keep, err) : TIDE_OK;
@@ -433,7 +254,7 @@ static int collect(struct wal_scan *scan, const uint8_t *p, size_t span, size_t 
     if (s != TIDE_OK || scan->got < WAL_RECORD_HEADER || scan->got < wal_align(scan->total))
         return s;
     s = finish_record(scan, scan->keep, scan->keep_have, sink, err);
-    forget_record(scan);
+    wal_scan_forget(scan);
     return s;
 }
 
@@ -484,10 +305,10 @@ static int feed_some(struct wal_scan *scan, const uint8_t *p, size_t n, size_t *
         return TIDE_OK;
     }
     if (scan->mode == SCAN_ENDED && scan->pos % scan->segment_size == 0)
-        return corrupt(scan, err, scan->mark.whole_end.lo,
-                       "the log ends in the middle of a segment, yet another follows");
+        return wal_scan_corrupt(scan, err, scan->mark.whole_end.lo,
+                                "the log ends in the middle of a segment, yet another follows");
     if (in_page == 0 || scan->header_have > 0)
-        return feed_header(scan, p, n, used, err);
+        return wal_scan_header(scan, p, n, used, err);
     size_t span = (size_t)(WAL_PAGE_SIZE - in_page);
     if (span > n)
         span = n;
