@@ -33,11 +33,14 @@ uint32_t store_features(const struct tide_store *s);
 const char *store_url(const struct tide_store *s);
 
 /* Writing never replaces: EXISTS when the key is there already (with a store that can tell). */
-tide_status store_put(struct tide_store *s, const char *key, const void *data, size_t len, struct tide_err *err) TIDE_MUST_CHECK;
+tide_status store_put(struct tide_store *s, const char *key, const void *data, size_t len,
+                      struct tide_err *err) TIDE_MUST_CHECK;
 
 /* A large object in pieces.  Nothing is visible before commit; abort leaves nothing.  Both free the writer. */
-tide_status store_put_begin(struct tide_store *s, const char *key, struct store_writer **out, struct tide_err *err) TIDE_MUST_CHECK;
-tide_status store_writer_write(struct store_writer *w, const void *data, size_t len, struct tide_err *err) TIDE_MUST_CHECK;
+tide_status store_put_begin(struct tide_store *s, const char *key, struct store_writer **out,
+                            struct tide_err *err) TIDE_MUST_CHECK;
+tide_status store_writer_write(struct store_writer *w, const void *data, size_t len,
+                               struct tide_err *err) TIDE_MUST_CHECK;
 tide_status store_writer_commit(struct store_writer *w, struct tide_err *err) TIDE_MUST_CHECK;
 void store_writer_abort(struct store_writer *w); /* NULL: nothing */
 
@@ -46,7 +49,8 @@ void store_writer_abort(struct store_writer *w); /* NULL: nothing */
 tide_status store_get(struct tide_store *s, const char *key, uint64_t offset, void *data, size_t len, size_t *got,
                       struct tide_err *err) TIDE_MUST_CHECK;
 /* The whole object; CORRUPT when it is larger than out->max. */
-tide_status store_get_all(struct tide_store *s, const char *key, struct tide_buf *out, struct tide_err *err) TIDE_MUST_CHECK;
+tide_status store_get_all(struct tide_store *s, const char *key, struct tide_buf *out,
+                          struct tide_err *err) TIDE_MUST_CHECK;
 /* The last len bytes (fewer when the object is shorter) and its size. */
 tide_status store_get_tail(struct tide_store *s, const char *key, void *data, size_t len, size_t *got, uint64_t *size,
                            struct tide_err *err) TIDE_MUST_CHECK;
@@ -57,7 +61,8 @@ struct store_entry {
     int64_t mtime_us;
 };
 
-tide_status store_head(struct tide_store *s, const char *key, uint64_t *size, int64_t *mtime_us, struct tide_err *err) TIDE_MUST_CHECK;
+tide_status store_head(struct tide_store *s, const char *key, uint64_t *size, int64_t *mtime_us,
+                       struct tide_err *err) TIDE_MUST_CHECK;
 
 /* Keys below prefix (a folder: ends in '/' or is ""), in byte order, strictly greater than `after` (whole key, or
  * NULL), at most limit (0: all).  The callback may stop the listing by returning a status other than OK, which is

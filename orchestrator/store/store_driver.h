@@ -1,7 +1,8 @@
 #ifndef TIDE_STORE_STORE_DRIVER_H
 #define TIDE_STORE_STORE_DRIVER_H
 
-/* What a driver implements.  One folder-mate a driver: store_posix.c, store_faulty.c; store.c dispatches and counts. */
+/* What a driver implements.  One folder-mate a driver: store_posix.c, store_faulty.c; store.c dispatches and counts.
+ */
 
 #include "orchestrator/store/store.h"
 
