@@ -34,6 +34,7 @@ struct pg_backup_run {
     const struct tide_backup_params *params;
     const struct tide_backup_sink *sink;
     PGconn *session;
+    bool local; /* the source's files are on this host */
     struct pg_source source;
     uint64_t start, stop;
     uint32_t timeline;
@@ -52,6 +53,8 @@ static inline int pg_run_major(const struct pg_backup_run *run)
 /* backup_source.c */
 int pg_source_read(struct pg_backup_run *run, struct tide_err *err) PG_MUST_CHECK;
 void pg_source_clear(struct pg_source *source);
+/* The option data_directory, or what the server says: "" when it does not. */
+const char *pg_backup_directory(const struct pg_backup_run *run);
 /* Whether directory on this host really is the one that the connected server runs on. */
 int pg_source_prove_directory(struct pg_backup_run *run, const char *directory, struct tide_err *err) PG_MUST_CHECK;
 
@@ -61,6 +64,9 @@ int pg_session_start(struct pg_backup_run *run, struct tide_err *err) PG_MUST_CH
 /* Cheap; asks the server now and then.  Fails when the session is gone or the standby was promoted. */
 int pg_session_alive(struct pg_backup_run *run, struct tide_err *err) PG_MUST_CHECK;
 int pg_session_stop(struct pg_backup_run *run, struct tide_err *err) PG_MUST_CHECK;
+int pg_session_clock(struct pg_backup_run *run, int64_t *clock_us, bool *standby, struct tide_err *err) PG_MUST_CHECK;
+/* Sets run->stop_us; fails when a standby was promoted meanwhile. */
+int pg_session_clock_at_end(struct pg_backup_run *run, struct tide_err *err) PG_MUST_CHECK;
 /* Reads a field such as "START TIMELINE: " of a backup_label; false when it is not there. */
 bool pg_label_field(const char *label, const char *field, char *value, size_t size);
 
@@ -90,10 +96,20 @@ struct pg_relation_file {
 /* Whether a name in a database's directory or in global is a file of a relation, and which. */
 bool pg_relation_file_parse(const char *name, struct pg_relation_file *out);
 
-/* files_walk.c */
-int pg_files_walk(struct pg_backup_run *run, const char *data_directory, struct tide_err *err) PG_MUST_CHECK;
+/*
+ * files_walk.c.  data_directory is where to read it now: the source's own, or
+ * its image in a snapshot.  Then tablespaces are read from their image, too:
+ * what lies below from is read below to (NULL: where the links point).
+ */
+struct pg_path_map {
+    const char *from, *to;
+};
+int pg_files_walk(struct pg_backup_run *run, const char *data_directory, const struct pg_path_map *map,
+                  struct tide_err *err) PG_MUST_CHECK;
 /* global/pg_control, last of all */
 int pg_files_control(struct pg_backup_run *run, const char *data_directory, struct tide_err *err) PG_MUST_CHECK;
+/* Whether the pg_control in the backup suits it; from a standby it sets run->min_recovery_point. */
+int pg_control_judge(struct pg_backup_run *run, const struct pg_control *control, struct tide_err *err) PG_MUST_CHECK;
 /* Hands over a small file whose content is known. */
 int pg_files_data(struct pg_backup_run *run, const char *name, const char *data, size_t len,
                   struct tide_err *err) PG_MUST_CHECK;
@@ -104,6 +120,10 @@ int pg_files_data(struct pg_backup_run *run, const char *name, const char *data,
 int pg_files_config_list(struct pg_backup_run *run, struct tide_err *err) PG_MUST_CHECK;
 /* Hands them over. */
 int pg_files_config(struct pg_backup_run *run, struct tide_err *err) PG_MUST_CHECK;
+
+/* backup_methods.c: each from the start of hot-backup mode to its end */
+int pg_backup_by_files(struct pg_backup_run *run, struct tide_err *err) PG_MUST_CHECK;
+int pg_backup_by_snapshot(struct pg_backup_run *run, struct tide_err *err) PG_MUST_CHECK;
 
 /* basebackup_run.c: method "stream" */
 int pg_basebackup_run(struct pg_backup_run *run, struct tide_err *err) PG_MUST_CHECK;

@@ -70,63 +70,25 @@ static int set_evidence(struct pg_backup_run *run, struct tide_err *err)
     return TIDE_OK;
 }
 
-static int tell_started(struct pg_backup_run *run, struct tide_err *err)
+/* On this host or not decides how configuration files are read, and what this host's names say about the source's. */
+static int find_source(struct pg_backup_run *run, const char *method, struct tide_err *err)
 {
-    return run->sink->started(run->sink->ctx, pg_pos(run->start), run->timeline, run->start_us, err);
+    if (strcmp(method, "stream") == 0)
+        return TIDE_OK;
+    int s = pg_source_prove_directory(run, pg_backup_directory(run), err);
+    run->local = s == TIDE_OK;
+    return strcmp(method, "files") == 0 || s == TIDE_CANCELLED ? s : TIDE_OK;
 }
 
-static void tell_phase(const struct pg_backup_run *run, const char *phase)
+static int run_method(struct pg_backup_run *run, const char *method, struct tide_err *err)
 {
-    run->host->progress(run->host->ctx, &(struct tide_progress){.struct_size = sizeof(struct tide_progress),
-                                                                .phase = phase,
-                                                                .time_us = TIDE_TIME_NONE});
-}
-
-/* backup_label is what makes the copy a backup: without it the server would start from the wrong checkpoint. */
-static int hand_over_labels(struct pg_backup_run *run, struct tide_err *err)
-{
-    int s = pg_files_data(run, "backup_label", run->label, strlen(run->label), err);
-
-    if (s == TIDE_OK && run->tablespace_map[0] != '\0')
-        s = pg_files_data(run, "tablespace_map", run->tablespace_map, strlen(run->tablespace_map), err);
-    return s;
-}
-
-static const char *data_directory(const struct pg_backup_run *run)
-{
-    const char *option = run->host->option(run->host->ctx, "data_directory");
-
-    return option != NULL && *option != '\0' ? option : run->source.data_directory;
-}
-
-static int run_files(struct pg_backup_run *run, struct tide_err *err)
-{
-    const char *dir = data_directory(run);
-
-    if (*dir == '\0')
-        return pg_fail_hint(run->host, err, TIDE_DENIED,
-                            "grant pg_read_all_settings to the user, or set data_directory",
-                            "the server does not show its data directory");
-    int s = pg_source_prove_directory(run, dir, err);
-    if (s != TIDE_OK)
-        return s;
-    tell_phase(run, "checkpoint");
-    s = pg_session_start(run, err);
-    if (s == TIDE_OK)
-        s = tell_started(run, err);
-    if (s == TIDE_OK)
-        tell_phase(run, "files");
-    if (s == TIDE_OK)
-        s = pg_files_walk(run, dir, err);
-    if (s == TIDE_OK)
-        s = pg_files_config(run, err);
-    if (s == TIDE_OK)
-        s = run->sink->drain(run->sink->ctx, err);
-    if (s == TIDE_OK)
-        s = pg_files_control(run, dir, err);
-    if (s == TIDE_OK)
-        s = pg_session_stop(run, err);
-    return s != TIDE_OK ? s : hand_over_labels(run, err);
+    if (strcmp(method, "files") == 0)
+        return pg_backup_by_files(run, err);
+    if (strcmp(method, "stream") == 0)
+        return pg_basebackup_run(run, err);
+    if (strcmp(method, "snapshot") == 0)
+        return pg_backup_by_snapshot(run, err);
+    return tide_plugin_fail(run->host, err, TIDE_INVALID, 0, "\"%s\" is no backup_method", method);
 }
 
 /* Recovery reads a log file from its header on, so what restoring needs begins with the file that holds the start. */
@@ -178,10 +140,12 @@ int pg_backup(void *p, const struct tide_backup_params *params, const struct tid
         s = pg_source_read(&run, err);
     if (s == TIDE_OK)
         s = pg_files_config_list(&run, err);
+    if (s == TIDE_OK)
+        s = find_source(&run, method, err);
     if (s == TIDE_OK) /* before the copy: what fails here should not cost hours */
         s = pg_metadata_build(&run, &metadata, err);
     if (s == TIDE_OK)
-        s = run_files(&run, err);
+        s = run_method(&run, method, err);
     if (s == TIDE_OK)
         s = set_version(&run, err);
     if (s == TIDE_OK)

@@ -22,7 +22,7 @@ int pg_session_open(struct pg_backup_run *run, struct tide_err *err)
                    err);
 }
 
-static int read_clock(struct pg_backup_run *run, int64_t *clock_us, bool *standby, struct tide_err *err)
+int pg_session_clock(struct pg_backup_run *run, int64_t *clock_us, bool *standby, struct tide_err *err)
 {
     PG_AUTO(pg_result_clearp) PGresult *res = NULL;
     int s =
@@ -50,7 +50,7 @@ static int start_timeline(struct pg_backup_run *run, struct tide_err *err)
 int pg_session_start(struct pg_backup_run *run, struct tide_err *err)
 {
     bool standby;
-    int s = read_clock(run, &run->start_us, &standby, err);
+    int s = pg_session_clock(run, &run->start_us, &standby, err);
 
     if (s != TIDE_OK)
         return s;
@@ -87,10 +87,20 @@ int pg_session_alive(struct pg_backup_run *run, struct tide_err *err)
         return TIDE_OK;
     int64_t now_us;
     bool standby;
-    int s = read_clock(run, &now_us, &standby, err);
+    int s = pg_session_clock(run, &now_us, &standby, err);
     if (s != TIDE_OK)
         return s;
     run->session_checked_ms = pg_monotonic_ms();
+    return run->source.standby && !standby ? promoted(run, err) : TIDE_OK;
+}
+
+int pg_session_clock_at_end(struct pg_backup_run *run, struct tide_err *err)
+{
+    bool standby;
+    int s = pg_session_clock(run, &run->stop_us, &standby, err);
+
+    if (s != TIDE_OK)
+        return s;
     return run->source.standby && !standby ? promoted(run, err) : TIDE_OK;
 }
 
@@ -148,12 +158,6 @@ int pg_session_stop(struct pg_backup_run *run, struct tide_err *err)
     run->tablespace_map = strdup(pg_value(res, 0, 2, ""));
     if (run->label == NULL || run->tablespace_map == NULL)
         return tide_plugin_fail(run->host, err, TIDE_NO_MEMORY, 0, "out of memory");
-
-    bool standby;
-    s = read_clock(run, &run->stop_us, &standby, err);
-    if (s != TIDE_OK)
-        return s;
-    if (run->source.standby && !standby)
-        return promoted(run, err);
-    return check_label(run, err);
+    s = pg_session_clock_at_end(run, err);
+    return s != TIDE_OK ? s : check_label(run, err);
 }

@@ -101,6 +101,13 @@ int pg_source_read(struct pg_backup_run *run, struct tide_err *err)
     return s != TIDE_OK ? s : read_tablespaces(run, err);
 }
 
+const char *pg_backup_directory(const struct pg_backup_run *run)
+{
+    const char *option = run->host->option(run->host->ctx, "data_directory");
+
+    return option != NULL && *option != '\0' ? option : run->source.data_directory;
+}
+
 /* postmaster.pid: pid, data directory, start time, port, socket directory, ... one a line. */
 static bool pid_file_agrees(const struct pg_source *src, const char *text)
 {
@@ -139,6 +146,9 @@ int pg_source_prove_directory(struct pg_backup_run *run, const char *directory, 
     struct pg_control control;
     size_t len;
 
+    if (*directory == '\0')
+        return pg_fail_hint(host, err, TIDE_DENIED, "grant pg_read_all_settings to the user, or set data_directory",
+                            "the server does not show its data directory");
     if (control_path == NULL || pid_path == NULL)
         return tide_plugin_fail(host, err, TIDE_NO_MEMORY, 0, "out of memory");
     int s = pg_control_read(host, control_path, raw, &len, &control, err);

@@ -112,7 +112,8 @@ static int hand_over_one(struct pg_backup_run *run, const char *path, struct tid
 {
     PG_AUTO(pg_freep) char *data = NULL;
     size_t len = 0;
-    int s = pg_file_read(run->host, path, CONFIG_FILE_MAX, &data, &len, err);
+    /* On another host the same path would be another server's file. */
+    int s = run->local ? pg_file_read(run->host, path, CONFIG_FILE_MAX, &data, &len, err) : TIDE_NOT_FOUND;
 
     if (s != TIDE_OK)
         s = read_by_server(run, path, &data, &len, err);

@@ -22,7 +22,8 @@ struct owner_cache {
 
 struct walk {
     struct pg_backup_run *run;
-    char tablespace_version[32]; /* "PG_15_202209061" */
+    const struct pg_path_map *map; /* NULL: links are followed */
+    char tablespace_version[32];   /* "PG_15_202209061" */
     struct owner_cache owner;
 };
 
@@ -225,28 +226,49 @@ static bool is_tablespace_path(const struct walk *w, const char *name)
     return false;
 }
 
+/* Where a tablespace that the source has at target is read: through the link, or in the snapshot. */
+static int tablespace_image(struct walk *w, const char *path, const char *target, char **image, struct tide_err *err)
+{
+    const struct pg_path_map *map = w->map;
+
+    if (map != NULL && !pg_path_is_below(target, map->from))
+        return pg_fail_hint(w->run->host, err, TIDE_UNSUPPORTED, "set backup_method = files",
+                            "tablespace directory \"%s\" is not in the snapshot of \"%s\"", target, map->from);
+    struct pg_text t = {0};
+    if (map != NULL)
+        pg_text_addf(&t, "%s%s", map->to, target + strlen(map->from));
+    else
+        pg_text_puts(&t, path);
+    *image = t.data;
+    return t.failed ? out_of_memory(w, err) : TIDE_OK;
+}
+
 static int walk_tablespace(struct walk *w, const char *name, const char *path, int depth, struct tide_err *err)
 {
+    PG_AUTO(pg_freep) char *image = NULL;
     struct stat st;
     char target[4096];
     ssize_t n = readlink(path, target, sizeof target - 1);
 
-    if (n < 0 || stat(path, &st) != 0) {
-        if (errno == ENOENT) /* dropped meanwhile */
+    target[n > 0 ? n : 0] = '\0';
+    int s = n < 0 ? TIDE_OK : tablespace_image(w, path, target, &image, err);
+    if (s != TIDE_OK)
+        return s;
+    if (image == NULL || stat(image, &st) != 0) {
+        if (errno == ENOENT && w->map == NULL) /* dropped meanwhile */
             return TIDE_OK;
         return tide_plugin_fail(w->run->host, err, pg_status_of_errno(errno), errno,
-                                "could not read tablespace \"%s\"", path);
+                                "could not read tablespace \"%s\"", image != NULL ? image : path);
     }
-    target[n] = '\0';
-    struct tide_file f = describe(w, name, path, &st);
+    struct tide_file f = describe(w, name, image, &st);
     f.flags = TIDE_FILE_TABLESPACE;
     f.link = target;
-    int s = hand_over(w, &f, err);
+    s = hand_over(w, &f, err);
     if (s != TIDE_OK)
         return s;
 
     /* Beside ours there may be directories of other majors. */
-    PG_AUTO(pg_freep) char *sub_path = pg_path_join(path, w->tablespace_version);
+    PG_AUTO(pg_freep) char *sub_path = pg_path_join(image, w->tablespace_version);
     PG_AUTO(pg_freep) char *sub_name = pg_path_join(name, w->tablespace_version);
     if (sub_path == NULL || sub_name == NULL)
         return out_of_memory(w, err);
@@ -262,8 +284,8 @@ static int emptied_dir(struct walk *w, const char *name, const char *path, const
 {
     struct stat followed = *st;
 
-    if (S_ISLNK(st->st_mode) && stat(path, &followed) != 0)
-        return tide_plugin_fail(w->run->host, err, pg_status_of_errno(errno), errno, "could not stat \"%s\"", path);
+    if (S_ISLNK(st->st_mode))
+        followed.st_mode = S_IFDIR | 0700u;
     int s = hand_over_directory(w, name, path, &followed, err);
     if (s != TIDE_OK || strcmp(name, "pg_wal") != 0)
         return s;
@@ -364,59 +386,12 @@ static int walk_dir(struct walk *w, const char *name, const char *path, int dept
     return s;
 }
 
-int pg_files_walk(struct pg_backup_run *run, const char *data_directory, struct tide_err *err)
+int pg_files_walk(struct pg_backup_run *run, const char *data_directory, const struct pg_path_map *map,
+                  struct tide_err *err)
 {
-    struct walk w = {.run = run};
+    struct walk w = {.run = run, .map = map};
 
     (void)snprintf(w.tablespace_version, sizeof w.tablespace_version, "PG_%d_%u", pg_run_major(run),
                    run->source.catalog_version);
     return walk_dir(&w, "", data_directory, 0, err);
-}
-
-/* ------------------------------------------------------------- small files */
-
-int pg_files_data(struct pg_backup_run *run, const char *name, const char *data, size_t len, struct tide_err *err)
-{
-    struct tide_file f = {
-        .struct_size = sizeof f,
-        .kind = TIDE_FILE_REGULAR,
-        .mode = 0600,
-        .name = name,
-        .size = len,
-        .mtime_us = run->start_us,
-    };
-
-    return run->sink->data(run->sink->ctx, &f, data, len, err);
-}
-
-/*
- * Read here and not by the core, so that what is in the backup is what was
- * judged: on a standby its minRecoveryPoint is the backup's end, and its state
- * tells whether the server still was a standby.
- */
-int pg_files_control(struct pg_backup_run *run, const char *data_directory, struct tide_err *err)
-{
-    PG_AUTO(pg_freep) char *path = pg_path_join(data_directory, "global/pg_control");
-    uint8_t raw[PG_CONTROL_FILE_SIZE];
-    struct pg_control control;
-    size_t len;
-
-    if (path == NULL)
-        return tide_plugin_fail(run->host, err, TIDE_NO_MEMORY, 0, "out of memory");
-    int s = pg_control_read(run->host, path, raw, &len, &control, err);
-    if (s != TIDE_OK)
-        return s;
-    if (control.system_identifier != run->source.system_identifier)
-        return tide_plugin_fail(run->host, err, TIDE_CORRUPT, 0, "\"%s\" belongs to another cluster", path);
-    if (run->source.standby) {
-        if (control.state != PG_CONTROL_IN_ARCHIVE_RECOVERY)
-            return tide_plugin_fail(run->host, err, TIDE_AGAIN, 0,
-                                    "the standby left recovery while it was backed up, so this copy cannot be used");
-        if (control.min_recovery_timeline != run->timeline)
-            return tide_plugin_fail(run->host, err, TIDE_AGAIN, 0,
-                                    "the standby followed its primary from timeline %u to %u during the backup",
-                                    run->timeline, control.min_recovery_timeline);
-        run->min_recovery_point = control.min_recovery_point;
-    }
-    return pg_files_data(run, "global/pg_control", (const char *)raw, len, err);
 }

@@ -213,7 +213,7 @@ static void add_owner(const struct pg_backup_run *run, json_t *root)
     struct group gr, *grp = NULL;
     struct stat st;
 
-    if (stat(run->source.data_directory, &st) != 0)
+    if (!run->local || stat(run->source.data_directory, &st) != 0)
         return;
     json_t *o = json_object();
     if (getpwuid_r(st.st_uid, &pw, buf, sizeof buf, &pwp) == 0 && pwp != NULL)
@@ -272,7 +272,7 @@ static int add_locales(struct pg_backup_run *run, json_t *root, struct tide_err 
                           "SELECT collprovider AS provider, max(pg_collation_actual_version(oid)) AS version"
                           " FROM pg_collation WHERE collprovider IN ('c', 'i') GROUP BY 1 ORDER BY 1",
                           err);
-    set_text(root, "libc_version", gnu_get_libc_version());
+    set_text(root, "libc_version", run->local ? gnu_get_libc_version() : NULL);
     for (size_t i = 0; i < json_array_size(json_object_get(root, "collations")); i++) {
         const json_t *row = json_array_get(json_object_get(root, "collations"), i);
         const char *provider = json_string_value(json_object_get(row, "provider"));

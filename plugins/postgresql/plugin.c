@@ -24,6 +24,8 @@ static const struct tide_option pg_options[] = {
      "the cluster's data directory; asked from the server when left out"},
     {"backup_method", TIDE_OPTION_ENUM, 0, "files", "files|stream|snapshot",
      "how base backups are read: files on this host, the replication protocol, or a snapshot"},
+    {"snapshot_data_directory", TIDE_OPTION_STRING, 0, NULL, NULL,
+     "the data directory in a mounted snapshot, absolute or below the mount; the mount itself when left out"},
 };
 
 static void instance_close(void *p)
