@@ -206,13 +206,15 @@ static int archive_begin(struct basebackup *b, const char *oid, const char *path
     struct tide_file f = {
         .struct_size = sizeof f,
         .kind = TIDE_FILE_DIRECTORY,
-        .flags = TIDE_FILE_TABLESPACE,
         .mode = 0700,
-        .name = name,
-        .link = path,
+        .name = "pg_tblspc", /* the data directory, in which it is, comes last */
         .mtime_us = b->run->start_us,
     };
-    return sink->file(sink->ctx, &f, err);
+    s = sink->file(sink->ctx, &f, err);
+    f.name = name;
+    f.flags = TIDE_FILE_TABLESPACE;
+    f.link = path;
+    return s != TIDE_OK ? s : sink->file(sink->ctx, &f, err);
 }
 
 static int feed(struct basebackup *b, const char *data, size_t len, struct tide_err *err)
