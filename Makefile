@@ -190,7 +190,7 @@ $(OUT)/tidemark-conformance: $(call obj,$(CONF_SRC)) $(SUPPORT) $(LIB)
 # ------------------------------------------------------------------- tests
 
 RUN = TIDE_BUILD='$(CURDIR)/$(OUT)' TIDE_MAKE='$(MAKE)' BUILD='$(BUILD)' tests/run.sh
-SCRIPTS = $(sort $(foreach s,$(wildcard tests/$(1)/*_test.sh),$(if $(or $(if $(T),,1),$(findstring $(T),$(s))),$(s))))
+SCRIPTS = $(sort $(foreach s,$(wildcard tests/$(1)/*.sh),$(if $(or $(if $(T),,1),$(findstring $(T),$(s))),$(s))))
 
 .PHONY: unit conformance integration crash bench fuzz tests-built
 tests-built: all $(UNIT) $(CONFORMANCE) $(TEMPLATE_SO) $(TOOLS)
@@ -211,7 +211,8 @@ crash: tests-built
 	@$(RUN) -t 1800 crash $(call SCRIPTS,crash)
 
 bench: tests-built $(BENCH)
-	@for b in $(BENCH) $(sort $(wildcard tests/bench/*_bench.sh)); do \
+	@tests/support/deps.sh bench
+	@for b in $(BENCH) $(call SCRIPTS,bench); do \
 	    echo "== $$b"; TIDE_BUILD='$(CURDIR)/$(OUT)' "$$b" || exit 1; done
 
 # Each fuzz target for FUZZ_SECONDS under clang's libFuzzer; `replay` runs the corpora with any compiler.
@@ -234,6 +235,7 @@ $(OUT)/replay/%: $(OUT)/obj/tests/fuzz/%.o $(OUT)/obj/tests/fuzz/replay.o $$(cal
 
 .PHONY: fuzz-run replay
 fuzz:
+	@tests/support/deps.sh base dev
 	@$(MAKE) --no-print-directory BUILD=fuzz fuzz-run
 fuzz-run: $(FUZZERS)
 	@for f in $(FUZZERS); do n=$${f##*/}; mkdir -p $(OUT)/corpus/$$n; echo "== $$n"; \

@@ -171,7 +171,7 @@ static tide_status posix_commit(void *writer, struct tide_err *err)
     tide_status st = posix_root_for_writing(w->store, &root, err);
     if (st != TIDE_OK)
         return st;
-    if (fsync(w->fd) != 0)
+    if (posix_fsync(w->fd) != 0)
         return posix_fail(err, errno, "could not fsync \"%s\"", w->key);
     st = publish(w, root, err);
     if (st != TIDE_OK)

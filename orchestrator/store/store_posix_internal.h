@@ -43,7 +43,9 @@ tide_status posix_root(struct posix_store *s, int *fd, struct tide_err *err) TID
 /* The same, for writing: a directory without a descriptor belongs to `init` alone. */
 tide_status posix_root_for_writing(struct posix_store *s, int *fd, struct tide_err *err) TIDE_MUST_CHECK;
 
-/* fsync; "" is the root. */
+/* fsync(2), going on after signals. */
+int posix_fsync(int fd);
+/* "" is the root. */
 tide_status posix_sync_folder(int root_fd, const char *folder, struct tide_err *err) TIDE_MUST_CHECK;
 /* One folder, with the repository's mode and owner; not fsynced.  There already: OK. */
 tide_status posix_make_folder(struct posix_store *s, int root_fd, const char *folder,

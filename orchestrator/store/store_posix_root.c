@@ -159,6 +159,15 @@ void posix_forget_folders(struct posix_store *s)
     pthread_mutex_unlock(&s->lock);
 }
 
+int posix_fsync(int fd)
+{
+    int rc;
+    do
+        rc = fsync(fd);
+    while (rc != 0 && errno == EINTR);
+    return rc;
+}
+
 tide_status posix_sync_folder(int root_fd, const char *folder, struct tide_err *err)
 {
     TIDE_AUTO(tide_closep)
@@ -166,7 +175,7 @@ tide_status posix_sync_folder(int root_fd, const char *folder, struct tide_err *
     if (fd < 0)
         return posix_fail(err, errno, "could not open folder \"%s\"", folder);
     /* EINVAL: a file system that has no such thing to offer. */
-    if (fsync(fd) != 0 && errno != EINVAL)
+    if (posix_fsync(fd) != 0 && errno != EINVAL)
         return posix_fail(err, errno, "could not fsync folder \"%s\"", folder);
     return TIDE_OK;
 }
