@@ -103,7 +103,8 @@ bool log_name_parse_key(const char *key, char instance[REPO_NAME_MAX], struct lo
         !take_pos(&at, '-', &f.start) || !take_pos(&at, '-', &f.end) || !take_hex(&at, 16, '-', &min) ||
         !take_hex(&at, 16, '-', &max) || !take_hex(&at, 8, '-', &back) || !take_hex(&at, 2, 0, &marks) || *at != '\0')
         return false;
-    if (min > INT64_MAX || max > INT64_MAX)
+    /* One range has one name: no upper-case digits. */
+    if (min > INT64_MAX || max > INT64_MAX || strpbrk(key, "ABCDEF") != NULL)
         return false;
     f.lineage = (uint32_t)lineage;
     f.level = (uint8_t)level;
