@@ -16,7 +16,8 @@ struct loaded_plugin;
  * TIDE_PLUGIN_DIR) from the environment, else lib/tidemark/plugins of the installation, else "plugins" beside the
  * program.  NOT_FOUND when none of these is a directory.
  */
-tide_status plugin_directory_find(const char *configured, char out[TIDE_PATH_MAX], struct tide_err *err) TIDE_MUST_CHECK;
+tide_status plugin_directory_find(const char *configured, char out[TIDE_PATH_MAX],
+                                  struct tide_err *err) TIDE_MUST_CHECK;
 /* The program's own file, and a program that was installed with it ("tidemark-fetch"). */
 tide_status plugin_self_path(char out[TIDE_PATH_MAX], struct tide_err *err) TIDE_MUST_CHECK;
 tide_status plugin_helper_path(const char *name, char out[TIDE_PATH_MAX], struct tide_err *err) TIDE_MUST_CHECK;

@@ -37,9 +37,9 @@ struct worker_events {
 };
 
 struct worker_options {
-    const char *const *argv;   /* behind the program: {"worker", "backup", "shop", NULL} */
-    const char *program;       /* NULL: ourselves */
-    const json_t *request;     /* borrowed */
+    const char *const *argv;      /* behind the program: {"worker", "backup", "shop", NULL} */
+    const char *program;          /* NULL: ourselves */
+    const json_t *request;        /* borrowed */
     int64_t progress_deadline_us; /* 0: none */
     struct tide_cancel *cancel;   /* SIGTERM is sent on; NULL: none */
     struct worker_events events;
@@ -57,7 +57,8 @@ struct worker_result {
  * not be started, died, or was stopped for want of progress, as err says; result holds that error too, so callers
  * need only look there.
  */
-tide_status worker_run(const struct worker_options *o, struct worker_result *result, struct tide_err *err) TIDE_MUST_CHECK;
+tide_status worker_run(const struct worker_options *o, struct worker_result *result,
+                       struct tide_err *err) TIDE_MUST_CHECK;
 void worker_result_clear(struct worker_result *r);
 
 /* ------------------------------------------------------- the worker's end */
