@@ -49,9 +49,10 @@ tide_status record_get(struct repo *r, const char *key, enum object_type type, j
 bool record_number(const char *key, size_t folder_len, uint32_t *number)
 {
     uint64_t v;
+    if (strlen(key) != folder_len + NUMBER_LEN)
+        return false;
     const char *digits = key + folder_len;
-    if (strlen(key) != folder_len + NUMBER_LEN || strpbrk(digits, "ABCDEF") != NULL ||
-        !tide_parse_hex64(digits, NUMBER_LEN, &v) || v == 0)
+    if (strpbrk(digits, "ABCDEF") != NULL || !tide_parse_hex64(digits, NUMBER_LEN, &v) || v == 0)
         return false;
     *number = (uint32_t)v;
     return true;
