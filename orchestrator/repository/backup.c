@@ -56,17 +56,16 @@ static json_t *totals_json(const struct backup_totals *t)
 
 static json_t *backup_json(const struct backup *b)
 {
-    return json_pack("{s:i, s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:I, s:o, "
-                     "s:o, s:s?, s:s?, s:s?}",
-                     "version", BACKUP_VERSION, "id", b->id, "parent", b->parent, "method", b->method,
-                     "server_version", b->server_version, "from_standby", b->from_standby, "kept", b->kept,
-                     "log_alone", b->log_alone, "lineage", (json_int_t)b->lineage, "branch",
-                     record_hex64_json(b->branch), "start", record_pos_json(b->start), "stop",
-                     record_pos_json(b->stop), "started_us", (json_int_t)b->started_us, "finished_us",
-                     (json_int_t)b->finished_us, "server_start_us", (json_int_t)b->server_start_us, "server_stop_us",
-                     (json_int_t)b->server_stop_us, "totals", totals_json(&b->totals), "hash_epoch",
-                     (json_int_t)b->hash_epoch, "files", ref_json(&b->files), "packs", ref_json(&b->packs),
-                     "metadata", b->metadata, "notes", b->notes, "damage", b->damage);
+    return json_pack(
+        "{s:i, s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:I, s:o, "
+        "s:o, s:s?, s:s?, s:s?}",
+        "version", BACKUP_VERSION, "id", b->id, "parent", b->parent, "method", b->method, "server_version",
+        b->server_version, "from_standby", b->from_standby, "kept", b->kept, "log_alone", b->log_alone, "lineage",
+        (json_int_t)b->lineage, "branch", record_hex64_json(b->branch), "start", record_pos_json(b->start), "stop",
+        record_pos_json(b->stop), "started_us", (json_int_t)b->started_us, "finished_us", (json_int_t)b->finished_us,
+        "server_start_us", (json_int_t)b->server_start_us, "server_stop_us", (json_int_t)b->server_stop_us, "totals",
+        totals_json(&b->totals), "hash_epoch", (json_int_t)b->hash_epoch, "files", ref_json(&b->files), "packs",
+        ref_json(&b->packs), "metadata", b->metadata, "notes", b->notes, "damage", b->damage);
 }
 
 static tide_status backup_key(const char *instance, const char *id, char key[REPO_KEY_MAX], struct tide_err *err)
@@ -236,7 +235,8 @@ static tide_status backup_decode(const json_t *doc, struct backup *b, struct tid
     return s;
 }
 
-tide_status backup_load(struct repo *r, const char *instance, const char *id, struct backup *out, struct tide_err *err)
+tide_status backup_load(struct repo *r, const char *instance, const char *id, struct backup *out,
+                        struct tide_err *err)
 {
     char key[REPO_KEY_MAX];
     TIDE_AUTO(document_decref) json_t *doc = NULL;

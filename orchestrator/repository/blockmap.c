@@ -237,8 +237,8 @@ static bool page_differs(const uint8_t *base, size_t base_len, const uint8_t *pa
     return (common > 0 && memcmp(base + at, page, common) != 0) || !block_is_zero(page + common, len - common);
 }
 
-void patch_encode(const uint8_t *base, size_t base_len, const uint8_t base_hash[FRAME_HASH_SIZE], const uint8_t *block,
-                  size_t block_len, uint32_t page_size, struct tide_buf *out)
+void patch_encode(const uint8_t *base, size_t base_len, const uint8_t base_hash[FRAME_HASH_SIZE],
+                  const uint8_t *block, size_t block_len, uint32_t page_size, struct tide_buf *out)
 {
     uint8_t bitmap[TREE_BLOCK / 512 / 8] = {0};
     uint16_t n = 0;

@@ -61,12 +61,13 @@ tide_status patch_decode(const void *data, size_t len, struct patch *p, struct t
 /* block holds the base and has room for TREE_BLOCK bytes; afterwards it holds p->block_len. */
 void patch_apply(const struct patch *p, uint8_t *block, size_t base_len);
 /* Makes a patch of what differs between base and block; page_size is a power of two from 512 to TREE_BLOCK. */
-void patch_encode(const uint8_t *base, size_t base_len, const uint8_t base_hash[FRAME_HASH_SIZE], const uint8_t *block,
-                  size_t block_len, uint32_t page_size, struct tide_buf *out);
+void patch_encode(const uint8_t *base, size_t base_len, const uint8_t base_hash[FRAME_HASH_SIZE],
+                  const uint8_t *block, size_t block_len, uint32_t page_size, struct tide_buf *out);
 
 bool block_is_zero(const void *data, size_t len);
 
 /* The bytes of packs that a block needs. */
-tide_status block_entry_usage(const struct block_entry *e, struct pack_usage *u, struct tide_err *err) TIDE_MUST_CHECK;
+tide_status block_entry_usage(const struct block_entry *e, struct pack_usage *u,
+                              struct tide_err *err) TIDE_MUST_CHECK;
 
 #endif

@@ -34,13 +34,16 @@ struct pack_writer_options {
     struct pack_counters *counters;
 };
 
-tide_status pack_writer_new(const struct pack_writer_options *o, struct pack_writer **out, struct tide_err *err) TIDE_MUST_CHECK;
+tide_status pack_writer_new(const struct pack_writer_options *o, struct pack_writer **out,
+                            struct tide_err *err) TIDE_MUST_CHECK;
 void pack_writer_free(struct pack_writer *p); /* what was not committed is gone */
 /* hash is that of the plain bytes and goes into ref.  Closes a full pack first, in the background. */
 tide_status pack_writer_append(struct pack_writer *p, enum frame_kind kind, const void *plain, size_t len,
-                               const uint8_t hash[FRAME_HASH_SIZE], struct pack_ref *ref, struct tide_err *err) TIDE_MUST_CHECK;
+                               const uint8_t hash[FRAME_HASH_SIZE], struct pack_ref *ref,
+                               struct tide_err *err) TIDE_MUST_CHECK;
 /* Writes down, for a run that comes after a kill, of which block of which file the frame just appended is. */
-void pack_writer_note(struct pack_writer *p, const char *name, uint32_t leaf, uint32_t block, const struct pack_ref *ref);
+void pack_writer_note(struct pack_writer *p, const char *name, uint32_t leaf, uint32_t block,
+                      const struct pack_ref *ref);
 /* Starts to commit what is open. */
 tide_status pack_writer_flush(struct pack_writer *p, struct tide_err *err) TIDE_MUST_CHECK;
 /* Until everything flushed is durable. */
@@ -48,7 +51,8 @@ tide_status pack_writer_wait(struct pack_writer *p, struct tide_err *err) TIDE_M
 /* Bytes in the open pack; 0: none is open. */
 uint64_t pack_writer_open_size(const struct pack_writer *p);
 /* Makes room for `need` more bytes in one pack, without closing before pack_writer_flush, and tells its id. */
-tide_status pack_writer_hold(struct pack_writer *p, uint64_t need, uint8_t id[OBJECT_ID_SIZE], struct tide_err *err) TIDE_MUST_CHECK;
+tide_status pack_writer_hold(struct pack_writer *p, uint64_t need, uint8_t id[OBJECT_ID_SIZE],
+                             struct tide_err *err) TIDE_MUST_CHECK;
 
 /* What a pack's notes say about one leaf's range of one file. */
 struct pack_note {
@@ -58,7 +62,8 @@ struct pack_note {
 };
 #define PACK_NOTE_SIZE 34u
 
-/* The notes frame: its hash epoch, and then group after group from a cursor.  NOT_FOUND (err untouched) at the end. */
+/* The notes frame: its hash epoch, and then group after group from a cursor.  NOT_FOUND (err untouched) at the end.
+ */
 tide_status pack_notes_begin(const void *data, size_t len, uint32_t *hash_epoch, struct tide_cursor *c,
                              struct tide_err *err) TIDE_MUST_CHECK;
 tide_status pack_notes_next(struct tide_cursor *c, struct pack_note *note, struct tide_err *err) TIDE_MUST_CHECK;
@@ -89,19 +94,19 @@ struct pack_want {
     const struct pack_ref *ref;
     const uint8_t *hash; /* of the plain bytes; NULL: proved otherwise */
     uint8_t *out;
-    size_t size;         /* room */
-    size_t len;          /* result: plain bytes */
+    size_t size; /* room */
+    size_t len;  /* result: plain bytes */
     enum frame_kind kind;
-    bool failed;         /* result */
+    bool failed; /* result */
 };
 
 /* Told of a frame that is missing or does not prove; key is the object to blame. */
 typedef void pack_bad_fn(void *ctx, const struct pack_want *want, const char *key, const struct tide_err *why);
 
 /*
- * Reads, proves and opens n frames, with one request for neighbours in a pack.  Packs that were repacked are found through
- * their relocation.  CORRUPT, or NOT_FOUND, with the pack's key in the text; with `bad`, these are told, marked as
- * failed, and the rest is read.
+ * Reads, proves and opens n frames, with one request for neighbours in a pack.  Packs that were repacked are found
+ * through their relocation.  CORRUPT with the pack's key in the text, also for one that is missing; with `bad`, these
+ * are told (a missing one as NOT_FOUND), marked as failed, and the rest is read.
  */
 tide_status pack_reader_fetch(struct pack_reader *r, struct pack_want *wants, size_t n, pack_bad_fn *bad, void *ctx,
                               struct tide_err *err) TIDE_MUST_CHECK;

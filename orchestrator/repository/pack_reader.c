@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RUN_MAX (4u << 20)   /* bytes that one request fetches at most, unless a single frame is larger */
-#define GAP_MAX (64u << 10)  /* bytes between two frames that are read along rather than asked for separately */
+#define RUN_MAX (4u << 20)  /* bytes that one request fetches at most, unless a single frame is larger */
+#define GAP_MAX (64u << 10) /* bytes between two frames that are read along rather than asked for separately */
 
 struct pack_reader {
     struct pack_source *source;
@@ -90,7 +90,12 @@ static tide_status blame(const struct report *to, struct pack_want *w, const cha
     }
     if (err != NULL)
         *err = *why;
-    return s;
+    if (s != TIDE_NOT_FOUND)
+        return s;
+    /* To whoever needs the frame, a pack that is not there is damage, not an answer. */
+    if (err != NULL)
+        err->status = TIDE_CORRUPT;
+    return TIDE_CORRUPT;
 }
 
 static tide_status blame_all(const struct report *to, struct pack_want **wants, size_t n, const char *key,
@@ -152,7 +157,8 @@ static tide_status get_run(struct pack_reader *r, const struct run *run, struct 
     size_t got = 0;
     tide_status s = reserve_io(r, run->len, err);
     if (s == TIDE_OK)
-        s = store_get(repo_store(pack_source_repo(r->source)), run->handle->key, run->offset, r->io, run->len, &got, err);
+        s = store_get(repo_store(pack_source_repo(r->source)), run->handle->key, run->offset, r->io, run->len, &got,
+                      err);
     if (s == TIDE_OK && got < run->len)
         s = tide_fail(err, TIDE_CORRUPT, "object \"%s\" ends before byte %" PRIu64, run->handle->key,
                       run->offset + run->len);
@@ -179,8 +185,8 @@ static void gather_run(struct pack_handle *h, struct pack_want **wants, size_t n
         if (i == 0)
             run->offset = at->offset;
         uint64_t end = run->offset + run->len;
-        if (i > 0 && (at->offset < run->offset || at->offset > end + GAP_MAX ||
-                      at->offset + stored - run->offset > RUN_MAX))
+        if (i > 0 &&
+            (at->offset < run->offset || at->offset > end + GAP_MAX || at->offset + stored - run->offset > RUN_MAX))
             return;
         if (at->offset + stored > end)
             run->len = (size_t)(at->offset + stored - run->offset);

@@ -103,8 +103,7 @@ static tide_status see_pin(void *ctx, const struct store_entry *e, struct tide_e
     struct apply *a = ctx;
     const char *id = e->key + a->folder_len, *slash = strchr(id, '/');
     uint32_t number = 0;
-    if (slash == NULL || slash - id >= BACKUP_ID_MAX ||
-        !record_number(e->key, (size_t)(slash + 1 - e->key), &number))
+    if (slash == NULL || slash - id >= BACKUP_ID_MAX || !record_number(e->key, (size_t)(slash + 1 - e->key), &number))
         return TIDE_OK;
     size_t len = (size_t)(slash - id);
     if (strlen(a->seen) != len || memcmp(a->seen, id, len) != 0) {

@@ -163,7 +163,8 @@ static tide_status run_out_record(struct run_out *o, const struct sorter_record 
     return TIDE_OK;
 }
 
-static_assert(RUN_BUFFER >= RECORD_HEAD + SORTER_KEY_MAX + SORTER_VALUE_MAX, "a record fits into the buffer of a run");
+static_assert(RUN_BUFFER >= RECORD_HEAD + SORTER_KEY_MAX + SORTER_VALUE_MAX,
+              "a record fits into the buffer of a run");
 
 static tide_status run_out_open(struct sorter *s, struct run_out **out, struct tide_err *err)
 {

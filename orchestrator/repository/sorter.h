@@ -20,9 +20,10 @@ struct sorter_record {
     size_t key_len, value_len;
 };
 
-/* memory: bytes for records before they are spilled (at least 256 KiB).  directory: for spilled runs; NULL: TMPDIR, or
- * /var/tmp, or /tmp. */
-tide_status sorter_new(size_t memory, const char *directory, struct sorter **out, struct tide_err *err) TIDE_MUST_CHECK;
+/* memory: bytes for records before they are spilled (at least 256 KiB).  directory: for spilled runs; NULL: TMPDIR,
+ * or /var/tmp, or /tmp. */
+tide_status sorter_new(size_t memory, const char *directory, struct sorter **out,
+                       struct tide_err *err) TIDE_MUST_CHECK;
 void sorter_free(struct sorter *s);
 /* From any thread, until sorter_rewind. */
 tide_status sorter_add(struct sorter *s, const void *key, size_t key_len, const void *value, size_t value_len,

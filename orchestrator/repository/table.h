@@ -31,11 +31,12 @@ struct table_writer_options {
     void *usable_ctx;
 };
 
-tide_status table_writer_new(const struct table_writer_options *o, struct table_writer **out, struct tide_err *err) TIDE_MUST_CHECK;
+tide_status table_writer_new(const struct table_writer_options *o, struct table_writer **out,
+                             struct tide_err *err) TIDE_MUST_CHECK;
 void table_writer_free(struct table_writer *w);
 /* Keys must ascend. */
-tide_status table_writer_add(struct table_writer *w, const void *key, size_t key_len, const void *value, size_t value_len,
-                             struct tide_err *err) TIDE_MUST_CHECK;
+tide_status table_writer_add(struct table_writer *w, const void *key, size_t key_len, const void *value,
+                             size_t value_len, struct tide_err *err) TIDE_MUST_CHECK;
 /* Bytes of packs that the table's own nodes need are added to usage, when that is not NULL. */
 tide_status table_writer_finish(struct table_writer *w, struct pack_ref *root, struct pack_usage *usage,
                                 struct tide_err *err) TIDE_MUST_CHECK;
@@ -69,7 +70,7 @@ typedef void table_bad_fn(void *ctx, const struct pack_ref *ref, const struct ti
 void table_cursor_skip_bad(struct table_cursor *c, table_bad_fn *bad, void *ctx);
 
 /* The reference of the node that begins with exactly this key at level 0; NOT_FOUND (err untouched). */
-tide_status table_node_at(struct table *t, struct pack_reader *r, const void *key, size_t key_len, struct pack_ref *ref,
-                          struct tide_err *err) TIDE_MUST_CHECK;
+tide_status table_node_at(struct table *t, struct pack_reader *r, const void *key, size_t key_len,
+                          struct pack_ref *ref, struct tide_err *err) TIDE_MUST_CHECK;
 
 #endif

@@ -32,7 +32,8 @@ struct known_packs {
     size_t n, size;
 };
 
-typedef tide_status known_pack_fn(void *ctx, const uint8_t id[OBJECT_ID_SIZE], int64_t mtime_us, struct tide_err *err);
+typedef tide_status known_pack_fn(void *ctx, const uint8_t id[OBJECT_ID_SIZE], int64_t mtime_us,
+                                  struct tide_err *err);
 /* seen (may be NULL) is told of every pack object. */
 tide_status known_packs_load(struct repo *r, const char *instance, struct known_packs *k, known_pack_fn *seen,
                              void *ctx, struct tide_err *err) TIDE_MUST_CHECK;
@@ -64,7 +65,8 @@ struct resume_cache {
     uint32_t pack;
     bool valid;
 };
-/* Fills l->blocks with BLOCK_BASE where something is known, BLOCK_ZERO elsewhere; *found tells whether there is any. */
+/* Fills l->blocks with BLOCK_BASE where something is known, BLOCK_ZERO elsewhere; *found tells whether there is any.
+ */
 tide_status resume_leaf(const struct resume *x, struct pack_reader *r, struct resume_cache *cache, const char *name,
                         uint32_t leaf, struct leaf *l, bool *found, struct tide_err *err) TIDE_MUST_CHECK;
 
@@ -154,15 +156,16 @@ struct source_file {
     struct tide_file f; /* strings owned */
     uint32_t seq;
     _Atomic unsigned users;
-    _Atomic uint32_t left;   /* leaves that are not yet read */
-    _Atomic uint64_t end;    /* bytes that it was seen to have, at most f.size */
+    _Atomic uint32_t left; /* leaves that are not yet read */
+    _Atomic uint64_t end;  /* bytes that it was seen to have, at most f.size */
     atomic_bool vanished;
 };
 
 tide_status source_file_new(struct tree_writer *w, const struct tide_file *f, struct source_file **out,
                             struct tide_err *err) TIDE_MUST_CHECK;
 void source_file_release(struct source_file *f);
-tide_status source_read_leaf(struct tree_lane *l, struct source_file *f, uint32_t leaf, struct tide_err *err) TIDE_MUST_CHECK;
+tide_status source_read_leaf(struct tree_lane *l, struct source_file *f, uint32_t leaf,
+                             struct tide_err *err) TIDE_MUST_CHECK;
 /* A file of at most one leaf. */
 tide_status source_read_small(struct tree_lane *l, struct source_file *f, struct tide_err *err) TIDE_MUST_CHECK;
 

@@ -285,8 +285,7 @@ tide_status resume_leaf(const struct resume *x, struct pack_reader *r, struct re
             return tide_fail(err, TIDE_NO_MEMORY, "out of memory for \"%s\"", name);
         tide_status s = cache_notes(x, r, cache, g->pack, &why);
         if (s == TIDE_OK) {
-            struct tide_cursor c =
-                tide_cursor_of(cache->notes.data + g->offset, cache->notes.len - g->offset);
+            struct tide_cursor c = tide_cursor_of(cache->notes.data + g->offset, cache->notes.len - g->offset);
             s = pack_notes_next(&c, note, &why);
         }
         if (s != TIDE_OK) /* gone since it was listed */

@@ -181,8 +181,7 @@ static tide_status find_leaf(struct tree_lane *l, const struct table_record *fir
         size_t len = tree_item_key(item->name, part, key);
         tide_buf_reset(&l->value);
         s = table_get(l->w->old_files, l->reader, key, len, &l->value, err);
-        const struct table_record r = {
-            .key = key, .key_len = len, .value = l->value.data, .value_len = l->value.len};
+        const struct table_record r = {.key = key, .key_len = len, .value = l->value.data, .value_len = l->value.len};
         if (s == TIDE_OK)
             s = tree_part_decode(&r, item, part, &c, &here, err);
     }

@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TORN_READS    12u
-#define STABLE_READS  50u
+#define TORN_READS     12u
+#define STABLE_READS   50u
 #define STABLE_LARGEST TREE_CHUNK
 
 static void free_strings(struct tide_file *f)
@@ -194,7 +194,8 @@ static tide_status read_chunk(struct tree_lane *l, struct source_file *f, int fd
     return *ended ? ends_at(f, r->at, err) : TIDE_OK;
 }
 
-static tide_status read_range(struct tree_lane *l, struct source_file *f, int fd, struct range r, struct tide_err *err)
+static tide_status read_range(struct tree_lane *l, struct source_file *f, int fd, struct range r,
+                              struct tide_err *err)
 {
     struct stat st;
     if (fstat(fd, &st) != 0)

@@ -34,8 +34,8 @@ static void note_progress(struct tree_writer *w, size_t len)
 
 /* ------------------------------------------------------------------ whole files */
 
-static tide_status store_whole(struct tree_lane *l, const struct tide_file *f, struct tree_item *item, const uint8_t *data,
-                               size_t len, struct tide_err *err)
+static tide_status store_whole(struct tree_lane *l, const struct tide_file *f, struct tree_item *item,
+                               const uint8_t *data, size_t len, struct tide_err *err)
 {
     uint32_t seq = tree_next_seq(l->w);
     tide_status s = TIDE_OK;
@@ -85,7 +85,8 @@ static struct tree_stream **find_stream(struct tree_writer *w, const char *name)
     return at;
 }
 
-static tide_status open_stream(struct tree_writer *w, const char *name, struct tree_stream **out, struct tide_err *err)
+static tide_status open_stream(struct tree_writer *w, const char *name, struct tree_stream **out,
+                               struct tide_err *err)
 {
     tide_status s = tree_name_check(name, err);
     if (s != TIDE_OK)
@@ -124,7 +125,8 @@ static uint32_t leaf_of(const struct tree_stream *t)
     return (uint32_t)((t->at - 1) / TREE_LEAF_SIZE);
 }
 
-/* Puts the lane where t's leaf stands.  Streams take turns rarely within a leaf, so looking things up again is cheap. */
+/* Puts the lane where t's leaf stands.  Streams take turns rarely within a leaf, so looking things up again is cheap.
+ */
 static tide_status enter_leaf(struct tree_lane *l, const struct tree_stream *t, struct tide_err *err)
 {
     uint32_t leaf = leaf_of(t);
@@ -191,8 +193,8 @@ static tide_status take_piece(struct tree_writer *w, const char *name, uint64_t 
     if (s != TIDE_OK)
         return s;
     if (offset < t->at)
-        return tide_fail(err, TIDE_INVALID, "a piece of \"%s\" at %" PRIu64 " comes after byte %" PRIu64, name, offset,
-                         t->at);
+        return tide_fail(err, TIDE_INVALID, "a piece of \"%s\" at %" PRIu64 " comes after byte %" PRIu64, name,
+                         offset, t->at);
     /* What is left out is a hole. */
     s = take_bytes(stream_lane(w), t, NULL, offset - t->at, err);
     return s != TIDE_OK ? s : take_bytes(stream_lane(w), t, data, len, err);

@@ -158,7 +158,8 @@ static tide_status submit_large(struct tree_writer *w, struct source_file *f, st
 }
 
 /* With the lock held: adds f to the waiting batch; a full one is handed out. */
-static tide_status gather(struct tree_writer *w, struct source_file *f, struct tree_batch **full, struct tide_err *err)
+static tide_status gather(struct tree_writer *w, struct source_file *f, struct tree_batch **full,
+                          struct tide_err *err)
 {
     if (w->batch == NULL)
         w->batch = calloc(1, sizeof *w->batch);
