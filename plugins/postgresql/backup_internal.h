@@ -4,6 +4,7 @@
 /* What the files of the backup half share. */
 
 #include "plugins/postgresql/control.h"
+#include "plugins/postgresql/files_exclude.h"
 #include "plugins/postgresql/pg.h"
 #include "plugins/postgresql/pg_backup.h"
 #include "plugins/postgresql/pg_files.h"
@@ -69,32 +70,6 @@ int pg_session_clock(struct pg_backup_run *run, int64_t *clock_us, bool *standby
 int pg_session_clock_at_end(struct pg_backup_run *run, struct tide_err *err) PG_MUST_CHECK;
 /* Reads a field such as "START TIMELINE: " of a backup_label; false when it is not there. */
 bool pg_label_field(const char *label, const char *field, char *value, size_t size);
-
-/* files_exclude.c: what documented low-level backups leave out */
-enum pg_file_choice {
-    PG_FILE_KEEP = 0,
-    PG_FILE_SKIP = 1,
-    PG_FILE_EMPTY = 2, /* the directory, not what is in it */
-};
-
-enum pg_dir_kind {
-    PG_DIR_TOP = 0,      /* the data directory itself */
-    PG_DIR_GLOBAL = 1,   /* global */
-    PG_DIR_DATABASE = 2, /* base/OID, pg_tblspc/OID/PG_x/OID */
-    PG_DIR_OTHER = 3,
-};
-
-enum pg_dir_kind pg_dir_kind_of(const char *name);
-enum pg_file_choice pg_exclude_decide(enum pg_dir_kind kind, const char *name);
-
-struct pg_relation_file {
-    uint64_t number; /* relfilenode */
-    uint64_t segment;
-    bool init, temporary;
-};
-
-/* Whether a name in a database's directory or in global is a file of a relation, and which. */
-bool pg_relation_file_parse(const char *name, struct pg_relation_file *out);
 
 /*
  * files_walk.c.  data_directory is where to read it now: the source's own, or

@@ -106,9 +106,9 @@ static uint64_t log_file_start(const struct pg_backup_run *run)
 static void fill_result(struct pg_backup_run *run, const char *method, struct tide_backup_result *out)
 {
     struct backup_strings *strings = run->inst->backup;
-    size_t size = out->struct_size < sizeof *out ? out->struct_size : sizeof *out;
+    uint32_t size = out->struct_size;
     struct tide_backup_result full = {
-        .struct_size = (uint32_t)size,
+        .struct_size = size,
         .from_standby = run->source.standby,
         .start = pg_pos(log_file_start(run)),
         /* A standby cannot write an end record: PostgreSQL takes the minRecoveryPoint of the copied pg_control. */
@@ -122,7 +122,7 @@ static void fill_result(struct pg_backup_run *run, const char *method, struct ti
         .method = method,
     };
 
-    memcpy(out, &full, size); /* an older core knows less of it */
+    pg_copy_out(out, size, &full, sizeof full);
 }
 
 int pg_backup(void *p, const struct tide_backup_params *params, const struct tide_backup_sink *sink,

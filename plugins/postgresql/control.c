@@ -1,8 +1,4 @@
 #include "plugins/postgresql/control.h"
-#include "plugins/postgresql/pg.h"
-#include "plugins/postgresql/pg_files.h"
-
-#include <string.h>
 
 /* Offsets in ControlFileData, the same in majors 14 to 18 up to data_checksum_version. */
 enum {
@@ -83,26 +79,4 @@ bool pg_control_parse(const void *data, size_t len, struct pg_control *out)
         .data_checksum_version = get32(p + AT_DATA_CHECKSUMS),
     };
     return true;
-}
-
-int pg_control_read(const struct tide_host *host, const char *path, uint8_t raw[PG_CONTROL_FILE_SIZE], size_t *len,
-                    struct pg_control *out, struct tide_err *err)
-{
-    for (int attempt = 0; attempt < 100; attempt++) {
-        PG_AUTO(pg_freep) char *data = NULL;
-        size_t n;
-        int s = pg_file_read(host, path, PG_CONTROL_FILE_SIZE, &data, &n, err);
-        if (s != TIDE_OK)
-            return s;
-        if (pg_control_parse(data, n, out)) {
-            memcpy(raw, data, n);
-            *len = n;
-            return TIDE_OK;
-        }
-        unsigned ready;
-        s = pg_wait(host, &(struct pg_wait){.fd = -1, .extra_fd = -1, .timeout_ms = 50}, &ready, err);
-        if (s != TIDE_OK)
-            return s;
-    }
-    return tide_plugin_fail(host, err, TIDE_CORRUPT, 0, "the checksum of \"%s\" stays wrong", path);
 }

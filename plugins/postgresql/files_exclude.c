@@ -1,4 +1,4 @@
-#include "plugins/postgresql/backup_internal.h"
+#include "plugins/postgresql/files_exclude.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -126,7 +126,6 @@ static bool only_digits(const char *s, size_t n)
     return n > 0 && strspn(s, "0123456789") >= n;
 }
 
-/* name is relative to the data directory; "" is the data directory itself. */
 enum pg_dir_kind pg_dir_kind_of(const char *name)
 {
     if (*name == '\0')

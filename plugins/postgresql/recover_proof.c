@@ -4,44 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HISTORY_MAX          (1024 * 1024)
-#define WAL_PAGE             8192u
-#define WAL_SHORT_HEADER     24u
-#define WAL_LONG_HEADER      40u
-#define WAL_SEGMENT_AT_LEAST 1048576u
-
-uint64_t pg_lsn_without_header(uint64_t lsn)
-{
-    if (lsn % WAL_SEGMENT_AT_LEAST == WAL_LONG_HEADER)
-        return lsn - WAL_LONG_HEADER;
-    return lsn % WAL_PAGE == WAL_SHORT_HEADER ? lsn - WAL_SHORT_HEADER : lsn;
-}
-
-/* "1\t0/3000148\tno recovery target specified\n"; the last line is the youngest. */
-bool pg_history_last(const char *text, uint32_t *parent, uint64_t *fork)
-{
-    bool found = false;
-
-    for (const char *line = text; *line != '\0';) {
-        size_t len = strcspn(line, "\n");
-        char lsn[PG_LSN_TEXT_SIZE], *end;
-        unsigned long tli = strtoul(line, &end, 10);
-
-        if (end != line && *end == '\t') {
-            size_t n = strcspn(end + 1, "\t\n");
-            if (n < sizeof lsn) {
-                memcpy(lsn, end + 1, n);
-                lsn[n] = '\0';
-                if (pg_lsn_parse(lsn, fork)) {
-                    *parent = (uint32_t)tli;
-                    found = true;
-                }
-            }
-        }
-        line += len + (line[len] == '\n' ? 1 : 0);
-    }
-    return found;
-}
+#define HISTORY_MAX (1024 * 1024)
 
 int pg_proof_check(struct pg_restore *r, uint32_t timeline, struct tide_pos *reached, struct tide_err *err)
 {

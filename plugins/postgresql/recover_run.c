@@ -57,30 +57,18 @@ static int server_ended(struct recovery *rec, struct tide_err *err)
     return pg_fail_hint(r->host, err, status, hint, "the server ended during recovery: %s", reasons);
 }
 
-/*
- * A hot standby pauses for good where a setting is lower than the log demands:
- * "max_connections = 100 is a lower setting than on the primary server, where
- * its value was 200."
- */
+/* A hot standby pauses for good where a setting is lower than the log demands. */
 static bool raise_settings(struct recovery *rec)
 {
     PG_AUTO(pg_freep) char *log = pg_log_tail(&rec->r, PG_RECOVERY_LOG, rec->server.log_from);
-    static const char mark[] = "where its value was ";
     bool raised = false;
 
-    for (const char *line = log; line != NULL && *line != '\0';) {
-        size_t len = strcspn(line, "\n");
-        const char *value = memmem(line, len, mark, sizeof mark - 1);
-        for (size_t i = 0; value != NULL && i < PG_N_INSISTED; i++) {
-            if (memmem(line, len, pg_settings_insisted[i], strlen(pg_settings_insisted[i])) == NULL)
-                continue;
-            int64_t v = strtoll(value + sizeof mark - 1, NULL, 10);
-            if (v > rec->r.raised[i]) {
-                rec->r.raised[i] = v;
-                raised = true;
-            }
+    for (size_t i = 0; i < PG_N_INSISTED; i++) {
+        int64_t value = pg_log_demanded(log, pg_settings_insisted[i]);
+        if (value > rec->r.raised[i]) {
+            rec->r.raised[i] = value;
+            raised = true;
         }
-        line += len + (line[len] == '\n' ? 1 : 0);
     }
     return raised;
 }
@@ -371,10 +359,13 @@ static int open_recovery(struct recovery *rec, const struct tide_host *host, con
 int pg_recover(const struct tide_host *host, const struct tide_restore_params *params,
                struct tide_restore_result *result, struct tide_err *err)
 {
-    PG_AUTO(recovery_clear) struct recovery rec = {.result = result};
+    struct tide_restore_result full = {.struct_size = result->struct_size};
+    PG_AUTO(recovery_clear) struct recovery rec = {.result = &full};
     int s = open_recovery(&rec, host, params, err);
 
-    if (s != TIDE_OK)
-        return s;
-    return params->no_start ? leave_prepared(&rec, err) : recover_and_start(&rec, err);
+    if (s == TIDE_OK)
+        s = params->no_start ? leave_prepared(&rec, err) : recover_and_start(&rec, err);
+    if (s == TIDE_OK)
+        pg_copy_out(result, result->struct_size, &full, sizeof full);
+    return s;
 }

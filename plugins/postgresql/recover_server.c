@@ -145,32 +145,6 @@ char *pg_log_tail(const struct pg_restore *r, const char *name, off_t from)
     return text;
 }
 
-void pg_log_failures(const char *log, char *buf, size_t size)
-{
-    static const char *const words[] = {"FATAL:  ", "PANIC:  "};
-    size_t used = 0;
-
-    buf[0] = '\0';
-    for (const char *line = log; line != NULL && *line != '\0';) {
-        size_t len = strcspn(line, "\n");
-        for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-            const char *at = memmem(line, len, words[i], strlen(words[i]));
-            if (at == NULL)
-                continue;
-            at += strlen(words[i]);
-            int text_len = (int)(len - (size_t)(at - line));
-            /* Each try of ours to connect during start-up leaves one of these. */
-            if (strncmp(at, "the database system is ", 23) == 0)
-                continue;
-            int n = snprintf(buf + used, size - used, "%s%.*s", used > 0 ? "; " : "", text_len, at);
-            if (n < 0 || (size_t)n >= size - used)
-                return;
-            used += (size_t)n;
-        }
-        line += len + (line[len] == '\n' ? 1 : 0);
-    }
-}
-
 /* --------------------------------------------------------------- leftovers */
 
 static bool is_postgres_in(pid_t pid, const char *dir)
@@ -288,7 +262,8 @@ void pg_server_commands(const struct pg_restore *r, struct tide_restore_result *
     pg_text_puts(&stop, " -m fast stop");
     pg_text_puts(&t, " -l ");
     pg_text_add_shell_word(&t, log);
-    pg_text_puts(&t, " -w start");
+    /* A server that recovers by itself may take its time. */
+    pg_text_puts(&t, r->params->no_start ? " -w -t 86400 start" : " -w start");
     if (t.failed || stop.failed)
         return;
     (void)snprintf(result->start_command, sizeof result->start_command, "%s", t.data);

@@ -233,6 +233,9 @@ static int write_recovery(struct pg_restore *r, struct tide_err *err)
         pg_text_puts(&t, "recovery_target = 'immediate'\n");
     }
     pg_text_puts(&t, "recovery_target_action = 'promote'\n");
+    if (p->no_start) /* a hot standby would pause where the log demands higher settings, with nobody there to raise
+                        them */
+        pg_text_puts(&t, "hot_standby = off\n");
     return write_text(r, PG_CONF_RECOVERY, &t, err);
 }
 

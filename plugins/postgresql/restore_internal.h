@@ -7,12 +7,13 @@
 #include "plugins/postgresql/pg.h"
 #include "plugins/postgresql/pg_files.h"
 #include "plugins/postgresql/pg_restore.h"
+#include "plugins/postgresql/recover_text.h"
+#include "plugins/postgresql/settings_list.h"
 
 #include <jansson.h>
 #include <sys/types.h>
 
 #define PG_FIRST_PORT 15432u
-#define PG_N_INSISTED 5
 
 /* Files of ours in a restored directory; RESTORE.md says what each is for. */
 #define PG_CONF_RESTORED   "tidemark_restored.conf"
@@ -113,12 +114,6 @@ int pg_binaries_library_dirs(const struct pg_restore *r, const char *bin_dir, st
 
 /* The largest of what the backup, pg_control and the log ask for. */
 int64_t pg_settings_required(const struct pg_restore *r, const char *name);
-extern const char *const pg_settings_insisted[PG_N_INSISTED];
-/* A value of the key=value lines of params->settings; the last line counts.  False when it is not there. */
-bool pg_settings_from_log(const struct pg_restore *r, const char *key, char *value, size_t size);
-bool pg_setting_is_allowed(const char *name);
-/* shared_preload_libraries without those that would act on the world outside; the caller's to free(). */
-char *pg_settings_quiet_libraries(const char *list);
 /* Bytes of memory this host lets us have: the machine's or the control group's. */
 uint64_t pg_host_memory(void);
 
@@ -158,8 +153,6 @@ int pg_private_stop(struct pg_restore *r, struct pg_private *server, struct tide
 void pg_private_kill(struct pg_private *server);
 /* What a log file says from an offset on; the caller's to free(), NULL when it cannot be read. */
 char *pg_log_tail(const struct pg_restore *r, const char *name, off_t from);
-/* The FATAL and PANIC lines of a log's text, without time stamps, joined by "; ". */
-void pg_log_failures(const char *log, char *buf, size_t size);
 /* Ends a server that an earlier, killed restore left in this directory. */
 int pg_leftover_stop(struct pg_restore *r, struct tide_err *err) PG_MUST_CHECK;
 
@@ -176,9 +169,5 @@ void pg_server_commands(const struct pg_restore *r, struct tide_restore_result *
  */
 int pg_proof_check(struct pg_restore *r, uint32_t timeline, struct tide_pos *reached,
                    struct tide_err *err) PG_MUST_CHECK;
-/* The last line of a timeline's history file. */
-bool pg_history_last(const char *text, uint32_t *parent, uint64_t *fork);
-/* Positions without the page header that may stand behind a page border. */
-uint64_t pg_lsn_without_header(uint64_t lsn);
 
 #endif
