@@ -120,6 +120,11 @@ static bool check_repository(struct report *r)
 
     tide_status s = job_open_repo(r->job, &err);
     if (s != TIDE_OK) {
+        if (err.hint[0] == '\0')
+            (void)tide_hint(&err, s,
+                            s == TIDE_DENIED ? "put the key file back; for a new repository: tidemark init %s"
+                                             : "mount it; for a new repository: tidemark init %s",
+                            r->job->instance);
         report_failure(r, 2, s == TIDE_DENIED ? "repository.key" : "repository.open", &err);
         return false;
     }

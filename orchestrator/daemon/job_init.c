@@ -30,6 +30,12 @@ static tide_status write_key(const char *path, struct tide_err *err)
     return s == TIDE_OK ? s : tide_wrap(err, s, "making the key file");
 }
 
+/* A directory that does not exist at all: a repository to be made, as far as anybody can tell from here. */
+static bool is_absent_directory(const char *url)
+{
+    return strncmp(url, "file://", 7) == 0 && access(url + 7, F_OK) != 0 && errno == ENOENT;
+}
+
 /* A new key would lock us out of a repository that has one already, so it is made only for one that is not there. */
 static tide_status ensure_key_file(struct report *r, struct tide_err *err)
 {
@@ -54,7 +60,7 @@ static tide_status ensure_key_file(struct report *r, struct tide_err *err)
                       describe.url, path);
         return tide_hint(err, s, "Put the key file back; a new key would open nothing.  Nothing was changed.");
     }
-    if (s != TIDE_NOT_FOUND) {
+    if (s != TIDE_NOT_FOUND && !(s == TIDE_UNAVAILABLE && is_absent_directory(describe.url))) {
         *err = why;
         return tide_wrap(err, s, "looking for repository \"%s\"", describe.name);
     }
