@@ -7,13 +7,14 @@ static const struct plan_commit no_commit = {.time_us = TIDE_TIME_NONE};
 struct cut_walk {
     const struct cut_options *o;
     struct cut *cut;
+    struct tide_pos seen; /* records that end at or before it were in an earlier object, or are the parent's */
     struct tide_pos clip; /* commits at or behind it are on an abandoned tail; none: no fork ahead */
     bool target_passed;   /* CUT_TRANSACTION, CUT_NAME: what comes next is excluded */
     /* the newest object that was skipped by its name and has commits */
     struct log_name skipped;
     const char *skipped_evidence;
-    struct tide_pos skipped_clip;
     bool have_skipped;
+    bool vanished; /* an object was listed and is gone: merged away meanwhile, or lost */
 };
 
 static struct plan_commit commit_of(const struct tide_log_event *e)
@@ -54,7 +55,7 @@ static tide_status on_event(void *ctx, const struct tide_log_event *e, struct ti
     struct cut_walk *w = ctx;
 
     (void)err;
-    if (tide_pos_cmp(e->start, w->o->from) < 0)
+    if (tide_pos_cmp(e->start, w->o->from) < 0 || tide_pos_cmp(e->end, w->seen) <= 0)
         return TIDE_OK;
     if (!tide_pos_is_none(w->clip) && tide_pos_cmp(e->start, w->clip) >= 0)
         return TIDE_EXISTS;
@@ -73,6 +74,7 @@ static tide_status on_event(void *ctx, const struct tide_log_event *e, struct ti
     return TIDE_OK;
 }
 
+/* Never NOT_FOUND, which would read as the end of the log. */
 static tide_status scan(struct cut_walk *w, const struct log_name *name, const char *evidence, struct tide_err *err)
 {
     tide_status s =
@@ -81,13 +83,23 @@ static tide_status scan(struct cut_walk *w, const struct log_name *name, const c
         tide_err_clear(err);
         return TIDE_OK;
     }
+    if (s == TIDE_NOT_FOUND) {
+        w->vanished = true;
+        return tide_wrap(err, TIDE_CORRUPT, "a log object of \"%s\" that was listed is gone", w->o->instance);
+    }
     return s;
 }
 
-/* True when the name alone says that no commit in the object ends the target. */
+/*
+ * True when the name alone says that no commit in the object ends the target.  An object that reaches beyond the fork
+ * says nothing: its commits may all be on the abandoned tail.
+ */
 static bool name_settles(const struct cut_walk *w, const struct log_name *n)
 {
     const struct cut_options *o = w->o;
+
+    if (!tide_pos_is_none(w->clip) && tide_pos_cmp(n->end, w->clip) > 0)
+        return n->max_us == TIDE_TIME_NONE && n->marks == 0;
 
     switch (o->rule) {
     case CUT_NOTHING:
@@ -125,6 +137,7 @@ static tide_status walk_step(struct cut_walk *w, const struct lineage_step *step
             *more = true;
             break;
         }
+        w->seen = log_walk_position(walk);
         s = log_walk_next(walk, &name, err);
         if (s != TIDE_OK)
             break;
@@ -136,7 +149,6 @@ static tide_status walk_step(struct cut_walk *w, const struct lineage_step *step
         } else if (name.max_us != TIDE_TIME_NONE) {
             w->skipped = name;
             w->skipped_evidence = l->evidence;
-            w->skipped_clip = step->end;
             w->have_skipped = true;
         }
     }
@@ -153,7 +165,7 @@ static tide_status find_included(struct cut_walk *w, struct tide_err *err)
 {
     struct cut scratch = {.included = no_commit, .excluded = no_commit};
     struct cut_options all = *w->o;
-    struct cut_walk again = {.o = &all, .cut = &scratch, .clip = w->skipped_clip};
+    struct cut_walk again = {.o = &all, .cut = &scratch};
 
     if (!w->have_skipped || tide_pos_cmp(w->cut->included.start, w->skipped.start) >= 0)
         return TIDE_OK;
@@ -161,24 +173,39 @@ static tide_status find_included(struct cut_walk *w, struct tide_err *err)
     tide_status s = scan(&again, &w->skipped, w->skipped_evidence, err);
     if (s == TIDE_OK && scratch.included.time_us != TIDE_TIME_NONE)
         w->cut->included = scratch.included;
+    w->vanished = again.vanished;
     return s;
 }
 
-tide_status cut_find(const struct cut_options *o, struct cut *out, struct tide_err *err)
+static tide_status walk_path(struct cut_walk *w, struct tide_err *err)
 {
-    struct cut_walk w = {.o = o, .cut = out};
+    const struct cut_options *o = w->o;
 
-    *out = (struct cut){.included = no_commit, .excluded = no_commit};
-    out->found = o->rule != CUT_TRANSACTION && o->rule != CUT_NAME;
+    *w->cut = (struct cut){.included = no_commit, .excluded = no_commit};
+    w->cut->found = o->rule != CUT_TRANSACTION && o->rule != CUT_NAME;
     for (size_t i = 0; i < o->n_path; i++) {
         bool more = false;
         if (!tide_pos_is_none(o->path[i].end) && tide_pos_cmp(o->path[i].end, o->from) <= 0)
             continue;
-        tide_status s = walk_step(&w, &o->path[i], &more, err);
+        tide_status s = walk_step(w, &o->path[i], &more, err);
         if (s != TIDE_OK)
             return s;
         if (!more)
             break;
     }
-    return find_included(&w, err);
+    return find_included(w, err);
+}
+
+tide_status cut_find(const struct cut_options *o, struct cut *out, struct tide_err *err)
+{
+    struct cut_walk w = {.o = o, .cut = out};
+    tide_status s = walk_path(&w, err);
+
+    if (s != TIDE_OK && w.vanished) {
+        /* the listing is from before a merge: list again, then fail */
+        tide_err_clear(err);
+        w = (struct cut_walk){.o = o, .cut = out};
+        s = walk_path(&w, err);
+    }
+    return s;
 }

@@ -106,6 +106,9 @@ static tide_status fetch_segment(const struct fetch_file_options *o, struct log_
     if (fd < 0)
         return tide_fail_errno(err, errno, "could not create \"%s\"", path);
     tide_status s = copy_segment(o, source, file, fd, path, err);
+    if (s == TIDE_NOT_FOUND && !tide_pos_is_none(o->padded_from))
+        s = tide_wrap(err, TIDE_CORRUPT,
+                      "planned log is gone"); /* absence is not proved: it was there a moment ago */
     if (s == TIDE_OK && ftruncate(fd, (off_t)(file->end.lo - file->start.lo)) != 0)
         s = tide_fail_errno(err, errno, "could not extend \"%s\"", path);
     if (s == TIDE_OK && o->durable && fsync(fd) != 0)

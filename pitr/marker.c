@@ -2,13 +2,15 @@
 
 #include "orchestrator/base/cleanup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define MARKER ".tidemark-restore"
+#define MARKER      ".tidemark-restore"
+#define MARKER_PART MARKER ".tmp-" /* what tide_file_replace leaves when it is killed */
 
 void marker_identity(const struct restore_options *o, char text[512])
 {
@@ -44,15 +46,76 @@ static tide_status parse(const char *text, const char *path, struct marker *m, s
     return TIDE_OK;
 }
 
+static void closedirp(DIR **d)
+{
+    if (*d != NULL)
+        (void)closedir(*d);
+}
+
+static bool is_part(const char *name)
+{
+    return strncmp(name, MARKER_PART, sizeof MARKER_PART - 1) == 0;
+}
+
+/* Calls fn for every name in the directory but "." and ".."; a directory that does not exist has none. */
+typedef tide_status name_fn(void *ctx, const char *path, const char *name, struct tide_err *err);
+static tide_status each_name(const char *directory, name_fn *fn, void *ctx, struct tide_err *err)
+{
+    TIDE_AUTO(closedirp) DIR *d = opendir(directory);
+    tide_status s = TIDE_OK;
+
+    if (d == NULL)
+        return errno == ENOENT ? TIDE_OK : tide_fail_errno(err, errno, "could not open directory \"%s\"", directory);
+    while (s == TIDE_OK) {
+        char path[TIDE_PATH_MAX];
+        errno = 0;
+        const struct dirent *e = readdir(d);
+        if (e == NULL)
+            return errno == 0 ? TIDE_OK : tide_fail_errno(err, errno, "could not read directory \"%s\"", directory);
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        s = tide_path_join(path, directory, e->d_name, err);
+        if (s == TIDE_OK)
+            s = fn(ctx, path, e->d_name, err);
+    }
+    return s;
+}
+
+/* TIDE_EXISTS: something lies there that is not ours. */
+static tide_status only_parts(void *ctx, const char *path, const char *name, struct tide_err *err)
+{
+    (void)ctx;
+    (void)path;
+    (void)err;
+    return is_part(name) ? TIDE_OK : TIDE_EXISTS;
+}
+
+static tide_status remove_beside(void *ctx, const char *path, const char *name, struct tide_err *err)
+{
+    const char *keep = ctx;
+    return strcmp(name, keep) == 0 ? TIDE_OK : tide_remove_tree(path, err);
+}
+
+static tide_status remove_part(void *ctx, const char *path, const char *name, struct tide_err *err)
+{
+    (void)ctx;
+    return is_part(name) ? tide_remove_tree(path, err) : TIDE_OK;
+}
+
+tide_status marker_clear_directory(const struct restore_options *o, struct tide_err *err)
+{
+    char keep[] = MARKER;
+    return each_name(o->into, remove_beside, keep, err);
+}
+
 tide_status marker_examine(const struct restore_options *o, struct marker *m, struct tide_err *err)
 {
     TIDE_AUTO(tide_buf_clear) struct tide_buf text = TIDE_BUF_INIT(65536);
     char path[TIDE_PATH_MAX], mine[512];
-    bool empty = true;
 
     memset(m, 0, sizeof *m);
-    tide_status s = tide_dir_is_empty(o->into, &empty, err);
-    if (s != TIDE_OK || empty)
+    tide_status s = each_name(o->into, only_parts, NULL, err);
+    if (s != TIDE_EXISTS)
         return s;
     s = marker_path(o, path, err);
     if (s == TIDE_OK)
@@ -96,6 +159,9 @@ tide_status marker_remove(const struct restore_options *o, struct tide_err *err)
     char path[TIDE_PATH_MAX];
     tide_status s = marker_path(o, path, err);
 
+    if (s != TIDE_OK)
+        return s;
+    s = each_name(o->into, remove_part, NULL, err);
     if (s != TIDE_OK)
         return s;
     if (unlink(path) != 0 && errno != ENOENT)

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define LEFTOVER_PATIENCE_US (10 * TIDE_SECOND_US)
+
 struct run {
     const struct restore_options *o;
     struct restore_report *report;
@@ -163,7 +165,9 @@ static tide_status start_over(struct run *r, struct tide_err *err)
 {
     TIDE_LOG(TIDE_LOG_WARN, "restore.again", TIDE_STR("directory", r->o->into),
              TIDE_STR("reason", "an earlier recovery did not finish"));
-    tide_status s = tide_remove_tree(r->o->into, err);
+    tide_status s = leftover_refuse(r->o->into, LEFTOVER_PATIENCE_US, err);
+    if (s == TIDE_OK)
+        s = marker_clear_directory(r->o, err);
     for (size_t i = 0; s == TIDE_OK && i < r->placement.n; i++)
         s = tide_remove_tree(r->placement.spaces[i].directory, err);
     return s;

@@ -26,6 +26,12 @@ tide_status marker_examine(const struct restore_options *o, struct marker *m, st
 tide_status marker_write(const struct restore_options *o, const struct marker *m,
                          struct tide_err *err) TIDE_MUST_CHECK;
 tide_status marker_remove(const struct restore_options *o, struct tide_err *err) TIDE_MUST_CHECK;
+/* Removes everything in the directory but the marker, so that being killed meanwhile leaves a directory that is ours.
+ */
+tide_status marker_clear_directory(const struct restore_options *o, struct tide_err *err) TIDE_MUST_CHECK;
+
+/* REFUSED when a process works in the directory and does not go away soon: the server of an earlier restore. */
+tide_status leftover_refuse(const char *directory, int64_t patience_us, struct tide_err *err) TIDE_MUST_CHECK;
 
 /* Where the directories of tablespaces go. */
 struct placement {

@@ -52,7 +52,8 @@ static tide_status walk_step(const struct plan_state *p, const struct lineage_st
             s = log_scan_object(o->repo, o->instance, o->plugin, o->host, l->evidence, &name, on_event, &w, err);
     }
     log_walk_close(walk);
-    return s;
+    /* the walk of the cut has just proved that it is all there */
+    return s == TIDE_NOT_FOUND ? tide_wrap(err, TIDE_CORRUPT, "planned log is gone") : s;
 }
 
 tide_status plan_settings(const struct plan_state *p, struct plan *plan, struct tide_err *err)

@@ -28,11 +28,11 @@ static tide_status parse_transaction(const char *text, struct target *out, struc
 
     errno = 0;
     unsigned long long v = strtoull(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || text[0] == '-' || v == 0)
+    if (errno != 0 || end == text || *end != '\0' || strchr(text, '-') != NULL || v == 0)
         return tide_fail(err, TIDE_INVALID, "\"%s\" is no transaction id", text);
     out->kind = TARGET_TRANSACTION;
     out->transaction = v;
-    return TIDE_OK;
+    return keep_text(out, text, "transaction id", err);
 }
 
 tide_status target_parse(const char *text, bool exclusive, const char *default_zone, int64_t now_us,
