@@ -108,6 +108,9 @@ static tide_status open_meta(struct log_reader *l, uint32_t at, const struct log
     if (!log_name_equal(said, name) || strcmp(l->meta.instance, instance) != 0)
         return tide_fail(err, TIDE_CORRUPT, "the object's description does not fit its name");
     l->body = at + total;
+    if ((l->meta.info.bytes + LOG_FRAME_PLAIN - 1) / LOG_FRAME_PLAIN != l->meta.n_log)
+        return tide_fail(err, TIDE_CORRUPT, "%llu bytes of log do not lie in %u frames",
+                         (unsigned long long)l->meta.info.bytes, l->meta.n_log);
     return log_info_check(&l->meta.info, TIDE_CORRUPT, err);
 }
 
@@ -163,7 +166,9 @@ static tide_status read_frames(struct log_reader *l, uint32_t from, uint32_t to,
             s = object_open_frame(l->coder, &l->seal, stored, total, number, out, &info, err);
         if (s != TIDE_OK)
             return s;
-        if (info.kind != kind || info.flags != (number == last ? FRAME_LAST : 0) || info.plain_len > LOG_FRAME_PLAIN)
+        bool full = kind != FRAME_LOG || number == l->meta.n_log || info.plain_len == LOG_FRAME_PLAIN;
+        if (info.kind != kind || info.flags != (number == last ? FRAME_LAST : 0) || !full ||
+            info.plain_len > LOG_FRAME_PLAIN)
             return tide_fail(err, TIDE_CORRUPT, "frame %u is not what belongs there", number);
         at += total;
         s = fn == NULL ? TIDE_OK : fn(ctx, out, err);
