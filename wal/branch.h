@@ -6,11 +6,12 @@
 #include "wal/index.h"
 
 struct branch_choice {
-    uint32_t lineage;          /* number: existing or just made */
+    uint32_t lineage; /* number: existing or just made */
     bool created;
-    struct tide_pos resume;    /* stored end of it; none on a fresh one */
-    struct tide_pos prove_from;/* start of the last stored record: stream from here and compare; none: nothing stored */
-    struct tide_pos orphaned;  /* a parent held log up to here, beyond the fork; none: it did not */
+    struct tide_pos resume; /* stored end of it; none on a fresh one */
+    struct tide_pos
+        prove_from; /* start of the last stored record: stream from here and compare; none: nothing stored */
+    struct tide_pos orphaned; /* a parent held log up to here, beyond the fork; none: it did not */
 };
 
 /*

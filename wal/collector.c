@@ -10,7 +10,7 @@
 /* The scanner is asked after so many bytes where it stands: how exactly a piece meets its size. */
 #define SLICE (128u << 10)
 /* Where a record larger than a piece is cut: at round positions, so that every page header is met whole. */
-#define CUT_ALIGN (64u << 10)
+#define CUT_ALIGN   (64u << 10)
 #define CONTENT_MIN (64u << 10)
 
 struct collector {
@@ -18,8 +18,8 @@ struct collector {
     char *evidence; /* owned copy */
     void *scan;
     struct tide_log_mark mark;
-    struct tide_pos fed;     /* behind the last byte */
-    struct tide_pos at;      /* where the open piece begins */
+    struct tide_pos fed;         /* behind the last byte */
+    struct tide_pos at;          /* where the open piece begins */
     struct tide_pos next_record; /* where the open piece's first record begins; none: not known yet */
     bool cut_in_record;          /* it begins inside of one: its first record is looked for when it is closed */
     uint8_t *content;
@@ -50,10 +50,8 @@ static int on_blocks(void *ctx, const struct tide_block_ref *refs, size_t n, str
 static tide_status open_scan(struct collector *c, struct tide_pos start, struct tide_pos first_record,
                              struct tide_err *err)
 {
-    struct tide_log_scan_params params = {.struct_size = sizeof params,
-                                          .evidence = c->evidence,
-                                          .start = start,
-                                          .first_record = first_record};
+    struct tide_log_scan_params params = {
+        .struct_size = sizeof params, .evidence = c->evidence, .start = start, .first_record = first_record};
 
     c->o.plugin->log_scan_close(c->scan);
     c->scan = NULL;
@@ -131,6 +129,11 @@ struct tide_pos collector_whole_end(const struct collector *c)
 bool collector_has_whole(const struct collector *c)
 {
     return c->len > 0 && pos_before(c->at, collector_whole_end(c));
+}
+
+bool collector_has_closed(const struct collector *c)
+{
+    return c->head != NULL;
 }
 
 uint64_t collector_bytes(const struct collector *c)
@@ -268,6 +271,17 @@ tide_status collector_cut(struct collector *c, enum collector_cut how, struct ti
     return close_piece(c, how == COLLECTOR_ALL ? c->len : (size_t)pos_distance(c->at, end), end, err);
 }
 
+bool collector_goes_on(struct collector *c)
+{
+    static const uint8_t blank[64];
+    struct tide_log_scan_sink sink = {.struct_size = sizeof sink, .event = ignore_event};
+    struct tide_log_mark mark = {.struct_size = sizeof mark};
+    struct tide_err err = TIDE_ERR_INIT;
+
+    /* To a scanner within a record these are no damage yet; to one that saw the log end, anything is. */
+    return c->o.plugin->log_scan_feed(c->scan, blank, sizeof blank, &sink, &mark, &err) == TIDE_OK;
+}
+
 /* A piece has reached its size. */
 static tide_status cut_large(struct collector *c, struct tide_err *err)
 {
@@ -282,8 +296,7 @@ static tide_status cut_large(struct collector *c, struct tide_err *err)
 
 static tide_status scan(struct collector *c, const uint8_t *data, size_t len, struct tide_err *err)
 {
-    struct tide_log_scan_sink sink = {
-        .struct_size = sizeof sink, .ctx = c, .event = on_event, .blocks = on_blocks};
+    struct tide_log_scan_sink sink = {.struct_size = sizeof sink, .ctx = c, .event = on_event, .blocks = on_blocks};
 
     return (tide_status)c->o.plugin->log_scan_feed(c->scan, data, len, &sink, &c->mark, err);
 }

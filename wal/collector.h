@@ -24,7 +24,8 @@ struct log_piece {
 
 void log_piece_free(struct log_piece *p);
 /* Sorts the references and stores the piece. */
-tide_status log_piece_put(struct repo *r, const char *instance, struct log_piece *p, struct tide_err *err) TIDE_MUST_CHECK;
+tide_status log_piece_put(struct repo *r, const char *instance, struct log_piece *p,
+                          struct tide_err *err) TIDE_MUST_CHECK;
 
 struct collector_options {
     const struct tide_plugin *plugin;
@@ -37,12 +38,13 @@ struct collector_options {
     struct tide_pos first_record; /* known start of a record at or after scan_from; none: the scanner finds it */
 };
 
-tide_status collector_new(const struct collector_options *o, struct collector **out, struct tide_err *err) TIDE_MUST_CHECK;
+tide_status collector_new(const struct collector_options *o, struct collector **out,
+                          struct tide_err *err) TIDE_MUST_CHECK;
 void collector_free(struct collector *c);
 
 /* Consecutive bytes.  CORRUPT: the scanner found damage; what was whole before it can still be cut. */
-tide_status collector_feed(struct collector *c, struct tide_pos start, struct tide_pos end, const void *data, size_t len,
-                           struct tide_err *err) TIDE_MUST_CHECK;
+tide_status collector_feed(struct collector *c, struct tide_pos start, struct tide_pos end, const void *data,
+                           size_t len, struct tide_err *err) TIDE_MUST_CHECK;
 
 enum collector_cut {
     COLLECTOR_WHOLE, /* behind the last complete record */
@@ -50,13 +52,17 @@ enum collector_cut {
 };
 /* Closes what is open, if there is anything; it can then be taken. */
 tide_status collector_cut(struct collector *c, enum collector_cut how, struct tide_err *err) TIDE_MUST_CHECK;
+/* Whether log can go on behind what was fed.  False: the scanner saw that nothing was written there.  The last call.
+ */
+bool collector_goes_on(struct collector *c);
 /* The oldest closed piece, or NULL; the caller's to free. */
 struct log_piece *collector_take(struct collector *c);
 
 struct tide_pos collector_end(const struct collector *c);       /* behind the last byte fed */
 struct tide_pos collector_whole_end(const struct collector *c); /* where COLLECTOR_WHOLE would cut now */
 bool collector_has_whole(const struct collector *c);            /* COLLECTOR_WHOLE would give something */
+bool collector_has_closed(const struct collector *c);           /* collector_take would give something */
 uint64_t collector_bytes(const struct collector *c);            /* in memory, closed pieces as well */
-int64_t collector_open_since(const struct collector *c);        /* monotonic; of the open piece's first byte; 0: empty */
+int64_t collector_open_since(const struct collector *c); /* monotonic; of the open piece's first byte; 0: empty */
 
 #endif

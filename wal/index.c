@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE       1000u
-#define LEVELS     (LOG_LEVEL_MAX + 1u)
-#define LOOK_NEAR  (1u << 20) /* the first look back at level 0, where objects are small and many */
+#define PAGE      1000u
+#define LEVELS    (LOG_LEVEL_MAX + 1u)
+#define LOOK_NEAR (1u << 20) /* the first look back at level 0, where objects are small and many */
 
 /*
  * What is known of one level: a page of names in key order, and from where on nothing is missing.  Names that end at
@@ -119,7 +119,8 @@ static bool page_may_go_on(const struct level_page *p, struct tide_pos pos)
 }
 
 /* The object of a level that contains the walk's position; *out NULL when there is proved to be none. */
-static tide_status find_in_level(struct log_walk *w, unsigned level, const struct log_name **out, struct tide_err *err)
+static tide_status find_in_level(struct log_walk *w, unsigned level, const struct log_name **out,
+                                 struct tide_err *err)
 {
     struct level_page *p = &w->levels[level];
     struct tide_pos far = pos_sub(w->pos, LOG_OBJECT_MAX_BYTES);

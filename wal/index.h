@@ -24,9 +24,10 @@ struct tide_pos log_walk_position(const struct log_walk *w);
 tide_status log_walk_skip_gap(struct log_walk *w, struct tide_pos *resumed, struct tide_err *err) TIDE_MUST_CHECK;
 
 /* How far [from, ...) is stored without a gap in this lineage, at most to `to` (none: no bound). */
-tide_status log_coverage(struct repo *r, const char *instance, uint32_t lineage, struct tide_pos from, struct tide_pos to,
-                         struct tide_pos *covered_to, struct tide_err *err) TIDE_MUST_CHECK;
+tide_status log_coverage(struct repo *r, const char *instance, uint32_t lineage, struct tide_pos from,
+                         struct tide_pos to, struct tide_pos *covered_to, struct tide_err *err) TIDE_MUST_CHECK;
 /* The newest stored object of a lineage, wherever gaps are.  NOT_FOUND. */
-tide_status log_newest(struct repo *r, const char *instance, uint32_t lineage, struct log_name *out, struct tide_err *err) TIDE_MUST_CHECK;
+tide_status log_newest(struct repo *r, const char *instance, uint32_t lineage, struct log_name *out,
+                       struct tide_err *err) TIDE_MUST_CHECK;
 
 #endif

@@ -1,5 +1,6 @@
 #include "wal/index.h"
 
+#include "wal/index_internal.h"
 #include "wal/pos.h"
 #include <string.h>
 
@@ -15,7 +16,7 @@ struct probe {
     unsigned level;
     uint64_t seen;
     bool any;
-    struct log_name last;  /* of this page, in key order */
+    struct log_name last; /* of this page, in key order */
     bool found;
     struct log_name *best; /* of all pages: the one that ends last */
 };
@@ -98,6 +99,19 @@ static tide_status last_of_level(struct repo *r, const char *instance, struct pr
         full = p->last.start;
         step = step > UINT64_MAX / 2 ? UINT64_MAX : step * 2;
     }
+}
+
+tide_status log_newest_in_level(struct repo *r, const char *instance, uint32_t lineage, unsigned level,
+                                struct log_name *out, struct tide_err *err)
+{
+    struct log_name best = {0};
+    struct probe p = {.lineage = lineage, .level = level, .best = &best};
+    tide_status s = last_of_level(r, instance, &p, TIDE_POS_NONE, err);
+
+    if (s == TIDE_OK && !p.found)
+        return tide_fail(err, TIDE_NOT_FOUND, "nothing is stored at level %u", level);
+    *out = best;
+    return s;
 }
 
 tide_status log_newest(struct repo *r, const char *instance, uint32_t lineage, struct log_name *out,

@@ -20,21 +20,25 @@ void piece_tally_clear(struct piece_tally *t)
 
 static void tally_commit(struct piece_tally *t, const struct tide_log_event *e)
 {
+    int64_t us = e->time_us;
+
     t->n_commits++;
     t->last_commit_start = e->start;
     t->last_commit_end = e->end;
-    if (e->time_us == TIDE_TIME_NONE)
-        return;
+    if (us == TIDE_TIME_NONE) /* unknown: not later than what came before */
+        us = t->max_us;
+    if (us <= 0) /* a name cannot say more */
+        us = 1;
     if (t->max_us == TIDE_TIME_NONE) {
-        t->min_us = t->max_us = e->time_us;
+        t->min_us = t->max_us = us;
         return;
     }
-    if (e->time_us < t->max_us && t->max_us - e->time_us > t->back_us)
-        t->back_us = t->max_us - e->time_us;
-    if (e->time_us < t->min_us)
-        t->min_us = e->time_us;
-    if (e->time_us > t->max_us)
-        t->max_us = e->time_us;
+    if (us < t->max_us && t->max_us - us > t->back_us)
+        t->back_us = t->max_us - us;
+    if (us < t->min_us)
+        t->min_us = us;
+    if (us > t->max_us)
+        t->max_us = us;
 }
 
 /* Names of restore points are bytes in the server's encoding; JSON wants UTF-8. */
@@ -67,6 +71,13 @@ static const char *kept_kind(uint32_t kind)
     }
 }
 
+static uint8_t mark_of(uint32_t kind)
+{
+    return kind == TIDE_EVENT_RESTORE_POINT ? LOG_MARK_RESTORE_POINT
+           : kind == TIDE_EVENT_SETTINGS    ? LOG_MARK_SETTINGS
+                                            : LOG_MARK_BRANCH;
+}
+
 static json_t *event_json(const struct tide_log_event *e, const char *kind)
 {
     json_t *j = json_pack("{s:s, s:i, s:o, s:o, s:I, s:o}", "kind", kind, "code", (int)e->kind, "start",
@@ -93,7 +104,9 @@ tide_status piece_tally_event(struct piece_tally *t, const struct tide_log_event
         return tide_fail(err, TIDE_NO_MEMORY, "out of memory for log events");
     if (json_array_append_new(t->events, event_json(e, kind)) != 0)
         return tide_fail(err, TIDE_NO_MEMORY, "out of memory for log events");
-    if (json_array_size(t->events) >= PIECE_MAX_EVENTS)
+    t->marks |= mark_of(e->kind);
+    t->text += e->text_len;
+    if (json_array_size(t->events) >= PIECE_MAX_EVENTS || t->text >= PIECE_MAX_TEXT)
         t->full = true;
     return TIDE_OK;
 }
@@ -123,6 +136,7 @@ tide_status piece_tally_close(struct piece_tally *t, struct log_piece *p, struct
     i->name.min_us = t->min_us;
     i->name.max_us = t->max_us;
     i->name.back_ms = piece_back_ms(t->back_us);
+    i->name.marks = t->marks;
     i->last_commit_start = t->last_commit_start;
     i->last_commit_end = t->last_commit_end;
     if (t->events != NULL) {

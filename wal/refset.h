@@ -13,7 +13,8 @@ struct refset {
 void refset_init(struct refset *s, size_t max);
 void refset_clear(struct refset *s);
 /* FULL when there are more than max different ones; what is in stays. */
-tide_status refset_add(struct refset *s, const struct tide_block_ref *refs, size_t n, struct tide_err *err) TIDE_MUST_CHECK;
+tide_status refset_add(struct refset *s, const struct tide_block_ref *refs, size_t n,
+                       struct tide_err *err) TIDE_MUST_CHECK;
 /* Sorts in place and drops the doubles. */
 void refset_sort(struct refset *s);
 int refset_compare(const struct tide_block_ref *a, const struct tide_block_ref *b);

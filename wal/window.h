@@ -12,9 +12,9 @@
 struct restore_window {
     uint32_t lineage;
     int64_t earliest_us, latest_us;
-    struct tide_pos from, to;     /* consistency point of the first backup; end of unbroken log */
+    struct tide_pos from, to; /* consistency point of the first backup; end of unbroken log */
     char first_backup[BACKUP_ID_MAX];
-    bool live;                    /* the newest lineage's last window */
+    bool live; /* the newest lineage's last window */
 };
 
 /* Stamps that run back by more than the tolerance: a time in [from, to) has more than one meaning. */
@@ -48,7 +48,8 @@ struct window_options {
     const struct backup_list *backups;
 };
 
-tide_status window_compute(const struct window_options *o, struct window_set *out, struct tide_err *err) TIDE_MUST_CHECK;
+tide_status window_compute(const struct window_options *o, struct window_set *out,
+                           struct tide_err *err) TIDE_MUST_CHECK;
 void window_set_clear(struct window_set *w);
 /* The nearest restorable times around us; TIDE_TIME_NONE where there is none. */
 void window_nearest(const struct window_set *w, uint32_t lineage, int64_t us, int64_t *before, int64_t *after);
@@ -64,8 +65,9 @@ struct log_range {
 };
 typedef tide_status log_range_fn(void *ctx, const struct log_range *range, struct tide_err *err);
 /* deep: contents are read and records' CRCs checked by the plugin's scanner (NULL: digests only). */
-tide_status log_verify(struct repo *r, const char *instance, const struct lineage *l, struct tide_pos from, struct tide_pos to,
-                       unsigned percent, const struct tide_plugin *plugin, const struct tide_host *host, log_range_fn *fn,
-                       void *ctx, struct tide_err *err) TIDE_MUST_CHECK;
+tide_status log_verify(struct repo *r, const char *instance, const struct lineage *l, struct tide_pos from,
+                       struct tide_pos to, unsigned percent, const struct tide_plugin *plugin,
+                       const struct tide_host *host, log_range_fn *fn, void *ctx,
+                       struct tide_err *err) TIDE_MUST_CHECK;
 
 #endif
