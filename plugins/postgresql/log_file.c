@@ -231,7 +231,7 @@ static size_t history_before(const char *history, uint32_t branch)
 
     while (*p != '\0') {
         char *end;
-        unsigned long timeline = strtoul(p, &end, 10);
+        unsigned long timeline = strtoul(p, &end, 10); /* over the blank line that the server puts between two */
 
         if (end != p && timeline >= branch)
             break;

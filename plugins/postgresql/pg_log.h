@@ -44,9 +44,6 @@ void pg_keeper_stop(struct pg_keeper *keeper);                  /* NULL does not
 
 /* -------------------------------------------------------------- the server */
 
-/* true when `name` is among the candidates of a synchronous_standby_names; *others counts the other ones. */
-bool pg_sync_names(const char *list, const char *name, unsigned *others);
-
 /* The result of IDENTIFY_SYSTEM. */
 struct pg_system {
     uint64_t identifier;

@@ -37,6 +37,17 @@ void pg_copy_out(void *out, uint32_t size, const void *from, size_t from_size);
 void pg_freep(void *p); /* of a char ** or any other pointer to an owned pointer */
 void pg_closep(int *fd);
 
+/* ------------------------------------------------------------------- names */
+
+/* "tidemark_" and the instance's name, as a slot and a list of standby names can have it. */
+void pg_name_of_instance(const char *instance, char *buf, size_t size);
+/* true when `name` is among the candidates of a synchronous_standby_names; *others counts the other ones. */
+bool pg_sync_names(const char *list, const char *name, unsigned *others);
+/* A Unix socket or a loopback address. */
+bool pg_host_is_local(const char *host);
+/* The sslmode to use: what was written, else verify-full over TCP beyond loopback. */
+const char *pg_sslmode_for(const char *written, bool from_service, bool local);
+
 /* --------------------------------------------- functions of struct tide_plugin */
 
 /* history.c */

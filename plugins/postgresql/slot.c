@@ -1,6 +1,5 @@
 #include "plugins/postgresql/pg_log.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,63 +85,4 @@ int pg_slot_ensure(const struct tide_host *host, PGconn *conn, const char *name,
         return TIDE_OK;
     *made = s == TIDE_OK;
     return s;
-}
-
-/* ------------------------------------------------- synchronous_standby_names */
-
-/* The next name or number of a list like `ANY 1 (a, "B c")`; false at its end. */
-static bool next_name(const char **list, char *buf, size_t size, bool *quoted)
-{
-    const char *p = *list;
-    size_t n = 0;
-
-    while (*p != '\0' && strchr(" \t\n,()", *p) != NULL)
-        p++;
-    if (*p == '\0')
-        return false;
-    *quoted = *p == '"';
-    if (*quoted) {
-        for (p++; *p != '\0'; p++) {
-            if (*p == '"' && *++p != '"')
-                break;
-            if (n + 1 < size)
-                buf[n++] = *p;
-        }
-    } else {
-        for (; *p != '\0' && strchr(" \t\n,()", *p) == NULL; p++)
-            if (n + 1 < size)
-                buf[n++] = *p;
-    }
-    buf[n] = '\0';
-    *list = p;
-    return true;
-}
-
-static bool equal_ignoring_case(const char *a, const char *b)
-{
-    for (; *a != '\0' && tolower((unsigned char)*a) == tolower((unsigned char)*b); a++)
-        b++;
-    return tolower((unsigned char)*a) == tolower((unsigned char)*b);
-}
-
-bool pg_sync_names(const char *list, const char *name, unsigned *others)
-{
-    const char *open = strchr(list, '(');
-    char buf[128];
-    bool quoted, ours = false;
-
-    *others = 0;
-    /* What stands before the parenthesis says how many of them are needed. */
-    if (open != NULL)
-        list = open + 1;
-    while (next_name(&list, buf, sizeof buf, &quoted)) {
-        if (equal_ignoring_case(buf, name)) {
-            ours = true;
-        } else {
-            if (strcmp(buf, "*") == 0 && !quoted)
-                ours = true;
-            (*others)++;
-        }
-    }
-    return ours;
 }

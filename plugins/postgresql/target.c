@@ -1,6 +1,5 @@
 #include "plugins/postgresql/pg.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,35 +128,16 @@ void pg_conn_text(const PGconn *conn, char *buf, size_t size)
 
 bool pg_endpoint_is_local(const struct pg_endpoint *endpoint)
 {
-    const char *h = endpoint->hostaddr != NULL ? endpoint->hostaddr : endpoint->host;
-
-    return h == NULL || h[0] == '/' || h[0] == '@' || strcmp(h, "localhost") == 0 || strncmp(h, "127.", 4) == 0 ||
-           strcmp(h, "::1") == 0;
+    return pg_host_is_local(endpoint->hostaddr != NULL ? endpoint->hostaddr : endpoint->host);
 }
 
 const char *pg_target_sslmode(const struct pg_target *target, const struct pg_endpoint *endpoint)
 {
-    const char *written = pg_target_option(target, "sslmode");
-    bool from_service = pg_target_option(target, "service") != NULL;
-
-    /* What a service was resolved to includes libpq's own default, which nobody wrote. */
-    if (written != NULL && !(from_service && strcmp(written, "prefer") == 0))
-        return written;
-    return pg_endpoint_is_local(endpoint) ? "prefer" : "verify-full";
+    return pg_sslmode_for(pg_target_option(target, "sslmode"), pg_target_option(target, "service") != NULL,
+                          pg_endpoint_is_local(endpoint));
 }
 
 void pg_application_name(const struct tide_host *host, char *buf, size_t size)
 {
-    const char *instance = host->instance(host->ctx);
-    int n = snprintf(buf, size, "tidemark_%s", instance != NULL ? instance : "instance");
-    size_t len = n < 0 ? 0 : (size_t)n < size ? (size_t)n : size - 1;
-
-    /* 63 bytes are what the server keeps; and no character that a list of standby names gives a meaning to. */
-    if (len > 63)
-        buf[63] = '\0';
-    for (char *p = buf; *p != '\0'; p++)
-        if (!isalnum((unsigned char)*p) || (unsigned char)*p >= 0x80)
-            *p = '_';
-        else
-            *p = (char)tolower((unsigned char)*p);
+    pg_name_of_instance(host->instance(host->ctx), buf, size);
 }

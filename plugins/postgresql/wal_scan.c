@@ -218,6 +218,7 @@ static int collect_header(struct wal_scan *scan, const uint8_t *p, size_t span, 
         if (scan->total == 0) {
             wal_scan_forget(scan);
             scan->mode = SCAN_ENDED;
+            scan->zero_until = (scan->pos / WAL_PAGE_SIZE + 1) * WAL_PAGE_SIZE;
         } else if (scan->total < WAL_RECORD_HEADER) {
             return wal_scan_corrupt(scan, err, scan->record_start, "a record's length makes no sense");
         }
@@ -295,6 +296,11 @@ static void skip(struct wal_scan *scan, size_t n, size_t *used)
     }
 }
 
+static bool all_zero(const uint8_t *p, size_t n)
+{
+    return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
+}
+
 static int feed_some(struct wal_scan *scan, const uint8_t *p, size_t n, size_t *used,
                      const struct tide_log_scan_sink *sink, struct tide_err *err)
 {
@@ -314,6 +320,8 @@ static int feed_some(struct wal_scan *scan, const uint8_t *p, size_t n, size_t *
         span = n;
     if (scan->mode == SCAN_RECORDS)
         return feed_records(scan, p, span, used, sink, err);
+    if (scan->mode == SCAN_ENDED && scan->pos < scan->zero_until && !all_zero(p, span))
+        return wal_scan_corrupt(scan, err, scan->mark.whole_end.lo, "a record has no length");
     scan->pos += span;
     *used = span;
     return TIDE_OK;
