@@ -349,7 +349,7 @@ static int open_recovery(struct recovery *rec, const struct tide_host *host, con
     if (s != TIDE_OK)
         return s;
     rec->r.bin_dir = binaries.dir;
-    rec->r.port = pg_port_choose(params);
+    rec->r.port = pg_port_choose(rec->r.params);
     if (rec->r.port == 0)
         return tide_plugin_fail(host, err, TIDE_BUSY, 0, "no port from %u on is free", PG_FIRST_PORT);
     s = pg_leftover_stop(&rec->r, err);
@@ -364,7 +364,7 @@ int pg_recover(const struct tide_host *host, const struct tide_restore_params *p
     int s = open_recovery(&rec, host, params, err);
 
     if (s == TIDE_OK)
-        s = params->no_start ? leave_prepared(&rec, err) : recover_and_start(&rec, err);
+        s = rec.r.params->no_start ? leave_prepared(&rec, err) : recover_and_start(&rec, err);
     if (s == TIDE_OK)
         pg_copy_out(result, result->struct_size, &full, sizeof full);
     return s;

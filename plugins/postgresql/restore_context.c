@@ -92,7 +92,9 @@ int pg_restore_open(struct pg_restore *r, const struct tide_host *host, const st
 {
     json_error_t e;
 
-    *r = (struct pg_restore){.host = host, .params = params, .dir = params->data_directory, .err = err};
+    *r = (struct pg_restore){.host = host, .dir = params->data_directory, .err = err};
+    pg_copy_out(&r->own_params, params->struct_size, params, sizeof r->own_params);
+    params = r->params = &r->own_params;
     if (r->dir == NULL || r->dir[0] != '/')
         return tide_plugin_fail(host, err, TIDE_INVALID, 0, "the directory to restore into must be an absolute path");
     r->meta = json_loads(params->metadata != NULL ? params->metadata : "{}", 0, &e);

@@ -41,7 +41,8 @@ struct pg_os_user {
 /* The parameters and what was found out from them.  Borrowed strings are the caller's parameters. */
 struct pg_restore {
     const struct tide_host *host;
-    const struct tide_restore_params *params;
+    const struct tide_restore_params *params; /* own_params: what the caller's struct has of it */
+    struct tide_restore_params own_params;
     const char *dir;      /* params->data_directory */
     struct tide_err *err; /* the caller's, for failures that are passed over */
     json_t *meta;
