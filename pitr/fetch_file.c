@@ -33,6 +33,16 @@ static const struct lineage *lineage_of_branch(const struct fetch_file_options *
     return NULL;
 }
 
+/* A missing directory here says nothing of the log: never NOT_FOUND, which a server takes for the end of it. */
+static tide_status create(const char *path, int *fd, struct tide_err *err)
+{
+    *fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (*fd >= 0)
+        return TIDE_OK;
+    tide_status s = tide_fail_errno(err, errno, "could not create \"%s\"", path);
+    return s == TIDE_NOT_FOUND ? TIDE_IO : s;
+}
+
 static tide_status fetch_history(const struct fetch_file_options *o, const struct tide_log_file *file,
                                  const char *path, struct tide_err *err)
 {
@@ -51,9 +61,10 @@ static tide_status fetch_history(const struct fetch_file_options *o, const struc
     } else {
         return tide_fail(err, TIDE_NOT_FOUND, "branch %llu has no history file", (unsigned long long)file->branch);
     }
-    TIDE_AUTO(tide_closep) int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return tide_fail_errno(err, errno, "could not create \"%s\"", path);
+    TIDE_AUTO(tide_closep) int fd = -1;
+    tide_status s = create(path, &fd, err);
+    if (s != TIDE_OK)
+        return s;
     return tide_write_all(fd, content, len, path, err);
 }
 
@@ -102,10 +113,11 @@ static tide_status fetch_segment(const struct fetch_file_options *o, struct log_
                          (unsigned long long)file->branch);
     if (!tide_pos_is_none(o->padded_from) && tide_pos_cmp(file->start, o->padded_from) >= 0)
         return tide_fail(err, TIDE_NOT_FOUND, "the restore ends before this log file");
-    TIDE_AUTO(tide_closep) int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return tide_fail_errno(err, errno, "could not create \"%s\"", path);
-    tide_status s = copy_segment(o, source, file, fd, path, err);
+    TIDE_AUTO(tide_closep) int fd = -1;
+    tide_status s = create(path, &fd, err);
+    if (s != TIDE_OK)
+        return s;
+    s = copy_segment(o, source, file, fd, path, err);
     if (s == TIDE_NOT_FOUND && !tide_pos_is_none(o->padded_from))
         s = tide_wrap(err, TIDE_CORRUPT,
                       "planned log is gone"); /* absence is not proved: it was there a moment ago */
