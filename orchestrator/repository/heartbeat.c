@@ -11,6 +11,7 @@
 #define NAME_LEN    49u /* 16 hex digits, '-', 32 hex digits */
 #define READ_TRIES  5u
 #define PRUNE_BATCH 1000u
+#define LOOK_AT     8u /* names at the front of the folder: a few that are not ours do no harm */
 
 static tide_status folder_of(const char *instance, uint32_t lineage, char folder[REPO_KEY_MAX], struct tide_err *err)
 {
@@ -57,7 +58,7 @@ static tide_status take_first(void *ctx, const struct store_entry *e, struct tid
 {
     (void)err;
     struct first_key *f = ctx;
-    if (strlen(e->key) == f->folder_len + NAME_LEN)
+    if (f->key[0] == '\0' && strlen(e->key) == f->folder_len + NAME_LEN)
         (void)snprintf(f->key, sizeof(f->key), "%s", e->key);
     return TIDE_OK;
 }
@@ -94,7 +95,7 @@ tide_status heartbeat_newest(struct repo *r, const char *instance, uint32_t line
     /* The one listed may be pruned before it is read; then there is a newer one. */
     for (unsigned i = 0; i < READ_TRIES; i++) {
         first.key[0] = '\0';
-        s = store_list(repo_store(r), folder, NULL, 1, take_first, &first, err);
+        s = store_list(repo_store(r), folder, NULL, LOOK_AT, take_first, &first, err);
         if (s == TIDE_OK && first.key[0] == '\0')
             s = tide_fail(err, TIDE_NOT_FOUND, "there is no heartbeat of lineage %u of \"%s\"", lineage, instance);
         if (s != TIDE_OK)
