@@ -8,7 +8,7 @@
 
 void out_json(const json_t *doc)
 {
-    char *text = json_dumps(doc, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+    char *text = json_dumps(doc, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(12));
     if (text == NULL)
         return;
     (void)puts(text);

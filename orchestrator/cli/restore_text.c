@@ -74,7 +74,7 @@ void restore_text_plan(const json_t *doc)
     out_size(plan, "needed_bytes", needed);
     out_size(plan, "free_bytes", left);
     out_seconds(plan, "estimated_seconds", estimated);
-    (void)printf("plan: nothing was written\n\n");
+    (void)printf("%-23s  %s\n", "target", out_str(plan, "requested"));
     (void)printf("%-23s  %s, lineage %lld\n", "base backup", out_str(plan, "backup"),
                  (long long)json_integer_value(json_object_get(plan, "lineage")));
     (void)printf("%-23s  %s, %s\n", "recovered to", time, out_str(target, "position"));
@@ -86,8 +86,11 @@ void restore_text_plan(const json_t *doc)
     (void)printf("%-23s  %s\n", "server programs", out_str(plan, "bin_dir"));
     if (json_is_integer(json_object_get(plan, "port")))
         (void)printf("%-23s  %lld\n", "port", (long long)json_integer_value(json_object_get(plan, "port")));
+    else
+        (void)printf("%-23s  the first free one\n", "port");
     (void)printf("%-23s  about %s\n", "time", estimated);
     print_problems(json_object_get(plan, "problems"));
+    (void)printf("\nThis was a look: nothing was written.\n");
 }
 
 static void print_endpoint(const json_t *doc)
@@ -109,7 +112,7 @@ static void print_next(const json_t *doc)
 
     (void)printf("\nNext:\n");
     if (json_is_object(e))
-        (void)printf("  connect    psql -h %s -p %lld\n", out_str(e, "host"),
+        (void)printf("  connect    host %s, port %lld, as you would to the source\n", out_str(e, "host"),
                      (long long)json_integer_value(json_object_get(e, "port")));
     (void)printf("  stop       %s\n", out_str(doc, "stop_command"));
     (void)printf("  keep it    tidemark activate %s\n", out_str(doc, "data_directory"));

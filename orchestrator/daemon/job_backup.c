@@ -76,6 +76,9 @@ static void on_bytes(void *ctx, uint64_t done)
     struct run *r = ctx;
     uint64_t total = atomic_load(&r->job->bytes_total);
 
+    if (total == 0 && r->parent != NULL)
+        total = r->parent->totals.bytes; /* about as much as last time */
+
     job_progress(r->job, &(struct tide_progress){.phase = "copying",
                                                  .bytes_done = done,
                                                  .bytes_total = total > done ? total : 0,

@@ -214,12 +214,12 @@ tide_status job_restore(struct job *job, struct tide_err *err)
                                      .plan = &r.plan,
                                      .options = &r.options,
                                      .report = &r.report};
-    tell(job, restore_doc_target(&r.facts));
     job->until_us = r.plan.target_us;
     if (job_flag(job, "plan")) {
         s = restore_preflight(&r.options, &r.report, err);
         return s == TIDE_OK ? finish_plan(&r, err) : s;
     }
+    tell(job, restore_doc_target(&r.facts));
     s = restore_run(&r.options, &r.report, err);
     if (s == TIDE_OK)
         job->data = restore_doc_result(&r.facts);

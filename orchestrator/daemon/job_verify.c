@@ -2,6 +2,7 @@
 
 #include "orchestrator/base/cleanup.h"
 #include "orchestrator/base/clock.h"
+#include "orchestrator/daemon/known_gaps.h"
 #include "orchestrator/daemon/values.h"
 #include "orchestrator/daemon/verify_loss.h"
 #include "orchestrator/repository/tree.h"
@@ -17,6 +18,7 @@
 struct verifying {
     struct job *job;
     struct verify_facts facts;
+    struct known_gaps gaps;
     const struct backup *at; /* the backup being read */
     json_t *bad;             /* objects */
     uint64_t n_bad, bytes;
@@ -25,6 +27,7 @@ struct verifying {
 
 static void verifying_clear(struct verifying *v)
 {
+    known_gaps_clear(&v->gaps);
     verify_facts_clear(&v->facts);
 }
 
@@ -112,6 +115,8 @@ static tide_status take_range(void *ctx, const struct log_range *r, struct tide_
         job_phase(v->job, "reading log");
         return TIDE_OK;
     }
+    if (r->state == LOG_MISSING && known_gap(&v->gaps, r->lineage, r->from, r->to))
+        return TIDE_OK; /* the window ends before it */
     v->job->plugin->pos_format(r->from, from, sizeof from);
     v->job->plugin->pos_format(r->to, to, sizeof to);
     (void)snprintf(what, sizeof what, "log of lineage %u from %s to %s", r->lineage, from,
@@ -154,6 +159,8 @@ tide_status job_verify(struct job *job, struct tide_err *err)
     tide_status s = job_open(job, err);
     if (s == TIDE_OK)
         s = verify_facts_load(job, &v.facts, err);
+    if (s == TIDE_OK)
+        s = known_gaps_load(job, &v.gaps, err);
     if (s == TIDE_OK)
         s = verify_backups(&v, err);
     if (s == TIDE_OK)

@@ -69,15 +69,15 @@ json_t *restore_doc_plan(const struct restore_facts *f)
     uint32_t port = r->instance.port != 0 ? r->instance.port : f->options->port;
     const char *bin_dir = r->bin_dir[0] != '\0' ? r->bin_dir : f->options->bin_dir;
 
-    return json_pack("{s:i, s:{s:s, s:i, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}}", "schema",
-                     1, "plan", "backup", p->backup.id, "lineage", (int)p->lineage, "target", target_json(f),
-                     "last_commit_included", commit_json(f, &p->included), "first_commit_excluded",
-                     commit_json(f, &p->excluded), "bytes", (json_int_t)p->backup.totals.bytes, "log_objects",
-                     (json_int_t)p->log_objects, "log_bytes", (json_int_t)p->log_bytes, "needed_bytes",
-                     (json_int_t)r->needed_bytes, "free_bytes", (json_int_t)r->free_bytes, "requests",
-                     (json_int_t)p->requests, "estimated_seconds", (json_int_t)seconds, "bin_dir",
-                     value_string(bin_dir), "port", port == 0 ? json_null() : json_integer(port), "problems",
-                     problems_json(f, 1, 2));
+    return json_pack("{s:i, s:{s:s, s:s, s:i, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}}",
+                     "schema", 1, "plan", "requested", f->requested, "backup", p->backup.id, "lineage",
+                     (int)p->lineage, "target", target_json(f), "last_commit_included", commit_json(f, &p->included),
+                     "first_commit_excluded", commit_json(f, &p->excluded), "bytes",
+                     (json_int_t)p->backup.totals.bytes, "log_objects", (json_int_t)p->log_objects, "log_bytes",
+                     (json_int_t)p->log_bytes, "needed_bytes", (json_int_t)r->needed_bytes, "free_bytes",
+                     (json_int_t)r->free_bytes, "requests", (json_int_t)p->requests, "estimated_seconds",
+                     (json_int_t)seconds, "bin_dir", value_string(bin_dir), "port",
+                     port == 0 ? json_null() : json_integer(port), "problems", problems_json(f, 1, 2));
 }
 
 static json_t *prepared_json(const char *text)

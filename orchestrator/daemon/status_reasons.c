@@ -105,7 +105,7 @@ static void shipper_silent(const struct status_facts *f, struct finding_text *ou
 static void shipper_stands(const struct status_facts *f, struct finding_text *out)
 {
     if (f->live && f->shipper.problem[0] != '\0')
-        FOUND(out, STATUS_WARNING, f->exposed_since_us, "the shipper stands still: %s", f->shipper.problem);
+        FOUND(out, STATUS_WARNING, f->exposed_since_us, "the shipper reports: %s", f->shipper.problem);
 }
 
 static void exposure(const struct status_facts *f, struct finding_text *out)
