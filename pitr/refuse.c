@@ -3,16 +3,41 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct window_gap *gap_around(const struct plan_state *p, int64_t us)
+/* The gap that keeps a time from being reached: the newest one before it with nothing restorable (whose last moment
+ * is `reached`) between. */
+static const struct window_gap *gap_before(const struct plan_state *p, int64_t us, int64_t reached)
 {
+    const struct window_gap *found = NULL;
+
     for (size_t i = 0; i < p->windows.n_gaps; i++) {
         const struct window_gap *g = &p->windows.gaps[i];
-        bool after = g->from_us == TIDE_TIME_NONE || g->from_us <= us;
-        bool before = g->to_us == TIDE_TIME_NONE || us <= g->to_us;
-        if (after && before && (g->from_us != TIDE_TIME_NONE || g->to_us != TIDE_TIME_NONE))
-            return g;
+        if (p->o->lineage != 0 && g->lineage != p->o->lineage)
+            continue;
+        if (reached != TIDE_TIME_NONE && g->to_us != TIDE_TIME_NONE && reached > g->to_us)
+            continue;
+        if (g->from_us != TIDE_TIME_NONE && g->from_us <= us && (found == NULL || g->from_us >= found->from_us))
+            found = g;
     }
-    return NULL;
+    return found;
+}
+
+/* Words for where the log is missing, and why nothing behind it can be reached. */
+static tide_status refuse_gap(const struct plan_state *p, const struct window_gap *gap, int64_t us,
+                              struct tide_err *err)
+{
+    char asked[TIDE_TIME_TEXT], from[64], to[64];
+    bool inside = gap->to_us == TIDE_TIME_NONE || us <= gap->to_us;
+
+    tide_time_format(us, asked);
+    p->o->plugin->pos_format(gap->from, from, sizeof from);
+    if (tide_pos_is_none(gap->to))
+        (void)snprintf(to, sizeof to, "its end");
+    else
+        p->o->plugin->pos_format(gap->to, to, sizeof to);
+    return tide_fail(err, TIDE_OUTSIDE, "%s %s of \"%s\": lineage %u is missing from %s to %s%s%s%s", asked,
+                     inside ? "lies in a gap of the log" : "lies behind a gap of the log", p->o->instance,
+                     gap->lineage, from, to, gap->reason[0] == '\0' ? "" : " (", gap->reason,
+                     gap->reason[0] == '\0' ? "" : ")");
 }
 
 static void nearest_text(int64_t us, char out[40])
@@ -26,12 +51,12 @@ static void nearest_text(int64_t us, char out[40])
 tide_status plan_refuse_time(const struct plan_state *p, int64_t us, struct tide_err *err)
 {
     int64_t before, after;
-    char asked[TIDE_TIME_TEXT], from[64], to[64];
+    char asked[TIDE_TIME_TEXT];
     tide_status s;
 
     tide_time_format(us, asked);
     window_nearest(&p->windows, p->o->lineage, us, &before, &after);
-    const struct window_gap *gap = gap_around(p, us);
+    const struct window_gap *gap = gap_before(p, us, before);
     if (p->windows.n == 0) {
         s = tide_fail(err, TIDE_OUTSIDE, "nothing of \"%s\" can be restored yet", p->o->instance);
         return tide_hint(err, s, "%s",
@@ -39,17 +64,9 @@ tide_status plan_refuse_time(const struct plan_state *p, int64_t us, struct tide
                              ? "there is no base backup; take one with: tidemark backup"
                              : "the log that the base backups need is not stored; see: tidemark log verify");
     }
-    if (gap != NULL) {
-        p->o->plugin->pos_format(gap->from, from, sizeof from);
-        if (tide_pos_is_none(gap->to))
-            (void)snprintf(to, sizeof to, "its end");
-        else
-            p->o->plugin->pos_format(gap->to, to, sizeof to);
-        s = tide_fail(err, TIDE_OUTSIDE, "%s lies in a gap of the log of \"%s\": lineage %u from %s to %s%s%s", asked,
-                      p->o->instance, gap->lineage, from, to, gap->reason[0] == '\0' ? "" : ": ", gap->reason);
-    } else {
-        s = tide_fail(err, TIDE_OUTSIDE, "%s is outside the restore window of \"%s\"", asked, p->o->instance);
-    }
+    s = gap != NULL
+            ? refuse_gap(p, gap, us, err)
+            : tide_fail(err, TIDE_OUTSIDE, "%s is outside the restore window of \"%s\"", asked, p->o->instance);
     if (err != NULL) {
         nearest_text(before, err->before);
         nearest_text(after, err->after);

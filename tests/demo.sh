@@ -7,6 +7,7 @@
 # Everything lives below $DEMO (/tmp/tidemark-demo); no other server, port or file is touched.
 
 set -u -o pipefail
+exec 3>&1 # where commands are shown, whatever their output goes to
 root=$(cd "$(dirname "$0")/.." && pwd)
 DEMO=${DEMO:-/tmp/tidemark-demo}
 build=${TIDE_BUILD:-$root/build/release}
@@ -56,8 +57,8 @@ shown() {
     line=${line# }
     line=${line//"$build/"/}
     line=${line//" -c $DEMO/tidemark.conf"/}
-    printf '%s$ %s%s\n' "$green" "${line//"$DEMO/"/}" "$off"
-    "$@"
+    printf '%s$ %s%s\n' "$green" "${line//"$DEMO/"/}" "$off" >&3
+    "$@" 3>&-
 }
 
 tm() { shown "$build/tidemark" -c "$DEMO/tidemark.conf" "$@"; }
@@ -96,7 +97,7 @@ unix_socket_directories = '$DEMO/run'
 max_slot_wal_keep_size = 1GB
 timezone = 'UTC'
 CONF
-as_server "$PGBIN/pg_ctl" -D "$DEMO/source" -o "-p $port" -l "$DEMO/source.log" -w start >/dev/null || fail "see $DEMO/source.log"
+as_server "$PGBIN/pg_ctl" -D "$DEMO/source" -o "-p $port" -l "$DEMO/source.log" -w start >/dev/null 3>&- || fail "see $DEMO/source.log"
 # The role and the grants that the README names.
 sql "$port" "
 create role tidemark login replication;
@@ -130,10 +131,10 @@ say "${dim}$(cat "$DEMO/tidemark.conf")${off}"
 
 step "2. The repository, the slot; then the log is shipped every two seconds, and a base backup is taken under load"
 tm init shop || fail init
-"$build/tidemark" -c "$DEMO/tidemark.conf" ship shop >"$DEMO/ship.log" 2>&1 </dev/null &
+"$build/tidemark" -c "$DEMO/tidemark.conf" ship shop >"$DEMO/ship.log" 2>&1 </dev/null 3>&- &
 echo $! >"$DEMO/ship.pid"
 printf '%s$ tidemark ship shop &%s\n' "$green" "$off"
-"$PGBIN/pgbench" -h "$DEMO/run" -p "$port" -U postgres -n -c 4 -R 200 -T 600 -f "$DEMO/order.sql" postgres >"$DEMO/workload.log" 2>&1 </dev/null &
+"$PGBIN/pgbench" -h "$DEMO/run" -p "$port" -U postgres -n -c 4 -R 200 -T 600 -f "$DEMO/order.sql" postgres >"$DEMO/workload.log" 2>&1 </dev/null 3>&- &
 echo $! >"$DEMO/workload.pid"
 say "${dim}(four customers place 200 orders a second)${off}"
 tm backup shop --fast || fail backup
