@@ -58,7 +58,6 @@ int pg_log_scan_open(const struct tide_host *host, const struct tide_log_scan_pa
                               .mode = SCAN_FIND,
                               .keep = keep,
                               .keep_size = KEEP_DEFAULT};
-    scan->mark.struct_size = sizeof scan->mark;
     if (!tide_pos_is_none(params->first_record)) {
         /* The same place before or behind a page header; before it, the header is checked as well. */
         uint64_t first = wal_normalise(params->first_record.lo, segment_size);
@@ -346,6 +345,7 @@ int pg_log_scan_feed(void *p, const void *data, size_t len, const struct tide_lo
         s = wal_blocks_flush(&scan->blocks, err);
     if (s != TIDE_OK)
         scan->mode = SCAN_BROKEN;
-    *mark = scan->mark;
+    scan->mark.struct_size = mark->struct_size;
+    pg_copy_out(mark, mark->struct_size, &scan->mark, sizeof scan->mark);
     return s;
 }
