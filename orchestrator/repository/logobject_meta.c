@@ -175,6 +175,8 @@ static tide_status read_variable(struct tide_cursor *c, struct log_meta *m, cons
         return tide_fail(err, TIDE_CORRUPT, "the description of a log object is cut or too long");
     if (l->name > 0)
         memcpy(m->instance, name, l->name);
+    if (strlen(m->instance) != l->name)
+        return tide_fail(err, TIDE_CORRUPT, "the description of a log object names no instance");
     if (l->events == 0)
         return TIDE_OK;
     i->events_json = strndup((const char *)events, l->events);

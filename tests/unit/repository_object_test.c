@@ -172,6 +172,38 @@ static void unknown_incompatible_feature_is_unsupported(void **state)
     assert_int_equal(get(t->repo, KEY, OBJECT_INTENT), TIDE_OK);
 }
 
+static void impossible_headers_are_refused(void **state)
+{
+    struct test_repo *t = *state;
+    struct tide_err err = TIDE_ERR_INIT;
+    static const struct {
+        size_t at;
+        uint8_t value;
+        tide_status want;
+    } changes[] = {
+        {0, 't', TIDE_CORRUPT},    {9, 2, TIDE_UNSUPPORTED},  {8, 1, TIDE_UNSUPPORTED}, {11, 2, TIDE_CORRUPT},
+        {23, 1, TIDE_UNSUPPORTED}, {16, 1, TIDE_UNSUPPORTED}, {31, 1, TIDE_OK},         {39, 1, TIDE_OK},
+        {88, 2, TIDE_CORRUPT},     {89, 4, TIDE_CORRUPT},     {90, 1, TIDE_CORRUPT},    {91, 1, TIDE_CORRUPT},
+        {92, 1, TIDE_CORRUPT},     {95, 1, TIDE_CORRUPT},
+    };
+    struct object_header h;
+    TIDE_AUTO(tide_buf_clear) struct tide_buf good = TIDE_BUF_INIT(4096);
+    ok(object_header_new(t->repo, OBJECT_PACK, "abc", 3, &h, &err), &err);
+    object_header_encode(&h, &good);
+    assert_int_equal(good.len, OBJECT_HEADER_SIZE + 3);
+    for (size_t i = 0; i < sizeof(changes) / sizeof(*changes); i++) {
+        uint8_t was = good.data[changes[i].at];
+        good.data[changes[i].at] = changes[i].value;
+        if (object_header_decode(good.data, good.len, &h, &err) != changes[i].want)
+            fail_msg("byte %zu: %s", changes[i].at, err.msg);
+        good.data[changes[i].at] = was;
+    }
+    for (size_t len = 0; len < good.len; len++)
+        assert_int_equal(object_header_decode(good.data, len, &h, &err), TIDE_CORRUPT);
+    good.data[11] ^= 1; /* the cipher without its epoch, or the other way round */
+    assert_int_equal(object_header_decode(good.data, good.len, &h, &err), TIDE_CORRUPT);
+}
+
 static void object_without_encryption_is_refused_in_an_encrypted_repository(void **state)
 {
     struct test_repo *t = *state;
@@ -387,6 +419,7 @@ int main(void)
         BOTH(every_flipped_bit_of_a_small_object_is_found),
         BOTH(cut_or_lengthened_small_object_is_corrupt),
         BOTH(unknown_incompatible_feature_is_unsupported),
+        BOTH(impossible_headers_are_refused),
         SEALED(object_without_encryption_is_refused_in_an_encrypted_repository),
         SEALED(object_of_another_repository_is_corrupt),
         BOTH(large_object_comes_back),
