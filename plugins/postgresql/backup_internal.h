@@ -86,7 +86,7 @@ int pg_files_control(struct pg_backup_run *run, const char *data_directory, stru
 /* Whether the pg_control in the backup suits it; from a standby it sets run->min_recovery_point. */
 int pg_control_judge(struct pg_backup_run *run, const struct pg_control *control, struct tide_err *err) PG_MUST_CHECK;
 /* Hands over a small file whose content is known. */
-int pg_files_data(struct pg_backup_run *run, const char *name, const char *data, size_t len,
+int pg_files_data(struct pg_backup_run *run, const char *name, uint32_t flags, const char *data, size_t len,
                   struct tide_err *err) PG_MUST_CHECK;
 
 /* files_config.c: configuration outside of the data directory */
@@ -105,5 +105,7 @@ int pg_basebackup_run(struct pg_backup_run *run, struct tide_err *err) PG_MUST_C
 
 /* metadata.c: the JSON text is the caller's to free() */
 int pg_metadata_build(struct pg_backup_run *run, char **json, struct tide_err *err) PG_MUST_CHECK;
+/* Adds what is known only afterwards: where replay begins. */
+int pg_metadata_add_positions(struct pg_backup_run *run, char **json, struct tide_err *err) PG_MUST_CHECK;
 
 #endif

@@ -25,10 +25,10 @@ static int start(struct pg_backup_run *run, struct tide_err *err)
 /* backup_label is what makes the copy a backup: without it the server would start from the wrong checkpoint. */
 static int hand_over_labels(struct pg_backup_run *run, struct tide_err *err)
 {
-    int s = pg_files_data(run, "backup_label", run->label, strlen(run->label), err);
+    int s = pg_files_data(run, "backup_label", 0, run->label, strlen(run->label), err);
 
     if (s == TIDE_OK && run->tablespace_map[0] != '\0')
-        s = pg_files_data(run, "tablespace_map", run->tablespace_map, strlen(run->tablespace_map), err);
+        s = pg_files_data(run, "tablespace_map", 0, run->tablespace_map, strlen(run->tablespace_map), err);
     return s;
 }
 

@@ -147,6 +147,8 @@ int pg_backup(void *p, const struct tide_backup_params *params, const struct tid
     if (s == TIDE_OK)
         s = run_method(&run, method, err);
     if (s == TIDE_OK)
+        s = pg_metadata_add_positions(&run, &metadata, err);
+    if (s == TIDE_OK)
         s = set_version(&run, err);
     if (s == TIDE_OK)
         s = set_evidence(&run, err);

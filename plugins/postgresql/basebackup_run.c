@@ -119,6 +119,8 @@ static struct tide_file describe(const struct basebackup *b, const struct pg_tar
     char dir[400];
     struct pg_relation_file rel;
 
+    if (strcmp(b->name, "global/pg_control") == 0)
+        f.flags |= TIDE_FILE_STABLE; /* to a restore: put it there last */
     (void)snprintf(dir, sizeof dir, "%s", b->name);
     char *slash = strrchr(dir, '/');
     if (slash == NULL || e->kind != PG_TAR_FILE)

@@ -130,16 +130,7 @@ static int hand_over_one(struct pg_backup_run *run, const char *path, struct tid
     s = hand_over_parents(run, name, err);
     if (s != TIDE_OK)
         return s;
-    struct tide_file f = {
-        .struct_size = sizeof f,
-        .kind = TIDE_FILE_REGULAR,
-        .flags = TIDE_FILE_CONFIG,
-        .mode = 0600,
-        .name = name,
-        .size = len,
-        .mtime_us = run->start_us,
-    };
-    return run->sink->data(run->sink->ctx, &f, data, len, err);
+    return pg_files_data(run, name, TIDE_FILE_CONFIG, data, len, err);
 }
 
 int pg_files_config(struct pg_backup_run *run, struct tide_err *err)

@@ -1,10 +1,12 @@
 #include "plugins/postgresql/backup_internal.h"
 
-int pg_files_data(struct pg_backup_run *run, const char *name, const char *data, size_t len, struct tide_err *err)
+int pg_files_data(struct pg_backup_run *run, const char *name, uint32_t flags, const char *data, size_t len,
+                  struct tide_err *err)
 {
     struct tide_file f = {
         .struct_size = sizeof f,
         .kind = TIDE_FILE_REGULAR,
+        .flags = flags,
         .mode = 0600,
         .name = name,
         .size = len,
@@ -51,5 +53,6 @@ int pg_files_control(struct pg_backup_run *run, const char *data_directory, stru
     s = pg_control_judge(run, &control, err);
     if (s != TIDE_OK)
         return s;
-    return pg_files_data(run, "global/pg_control", (const char *)raw, len, err);
+    /* Stable also means to a restore: put it there last. */
+    return pg_files_data(run, "global/pg_control", TIDE_FILE_STABLE, (const char *)raw, len, err);
 }

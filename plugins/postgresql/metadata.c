@@ -308,3 +308,20 @@ int pg_metadata_build(struct pg_backup_run *run, char **json, struct tide_err *e
         return tide_plugin_fail(run->host, err, TIDE_NO_MEMORY, 0, "out of memory writing the metadata");
     return TIDE_OK;
 }
+
+int pg_metadata_add_positions(struct pg_backup_run *run, char **json, struct tide_err *err)
+{
+    PG_AUTO(decrefp) json_t *root = json_loads(*json, 0, NULL);
+    char lsn[PG_LSN_TEXT_SIZE];
+
+    if (root == NULL)
+        return tide_plugin_fail(run->host, err, TIDE_NO_MEMORY, 0, "out of memory writing the metadata");
+    pg_lsn_text(run->start, lsn, sizeof lsn);
+    set_text(root, "start", lsn);
+    char *text = json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS);
+    if (text == NULL)
+        return tide_plugin_fail(run->host, err, TIDE_NO_MEMORY, 0, "out of memory writing the metadata");
+    free(*json);
+    *json = text;
+    return TIDE_OK;
+}

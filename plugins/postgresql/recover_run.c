@@ -9,6 +9,7 @@
 #define PROGRESS_MS      1000
 #define QUERY_TIMEOUT_MS 10000
 #define MAX_RAISES       8
+#define PORT_ATTEMPTS    10
 #define INIT_TIMEOUT_MS  (24 * 3600 * 1000)
 
 struct recovery {
@@ -314,6 +315,29 @@ static int leave_prepared(struct recovery *rec, struct tide_err *err)
     return s;
 }
 
+/*
+ * A port that nobody asked for by number may have been taken while the log was
+ * replayed, by another restore for one: then the next one.
+ */
+static int start_finished(struct pg_restore *r, struct tide_err *err)
+{
+    for (int attempt = 1;; attempt++) {
+        bool chosen = r->params->port == 0;
+        if (chosen && !pg_port_is_free(r->port, r->params->listen)) {
+            r->port = pg_port_choose(r->params);
+            int s = r->port != 0
+                        ? pg_config_write_restored(r, err)
+                        : tide_plugin_fail(r->host, err, TIDE_BUSY, 0, "no port from %u on is free", PG_FIRST_PORT);
+            if (s != TIDE_OK)
+                return s;
+        }
+        int s = pg_server_start(r, err);
+        if (s == TIDE_OK || s == TIDE_CANCELLED || !chosen || attempt == PORT_ATTEMPTS ||
+            pg_port_is_free(r->port, r->params->listen))
+            return s;
+    }
+}
+
 static int recover_and_start(struct recovery *rec, struct tide_err *err)
 {
     struct pg_restore *r = &rec->r;
@@ -332,7 +356,7 @@ static int recover_and_start(struct recovery *rec, struct tide_err *err)
     if (s == TIDE_OK)
         s = finish_files(r, err);
     if (s == TIDE_OK)
-        s = pg_server_start(r, err);
+        s = start_finished(r, err);
     if (s == TIDE_OK)
         fill_endpoint(r, rec->result);
     return s;

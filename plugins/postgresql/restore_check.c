@@ -224,6 +224,27 @@ static void check_tablespaces(struct checking *c)
     }
 }
 
+/* A line "tablespace.OID.LSN=PATH" of a CREATE TABLESPACE record that this backup replays. */
+static const char *created_tablespace(const struct checking *c, const char *line, size_t len, size_t *path_len)
+{
+    static const char mark[] = "tablespace.";
+    const char *path = memchr(line, '=', len), *dot;
+    char text[PG_LSN_TEXT_SIZE];
+    uint64_t lsn, start;
+
+    if (path == NULL || strncmp(line, mark, sizeof mark - 1) != 0)
+        return NULL;
+    dot = memchr(line + sizeof mark - 1, '.', (size_t)(path - line) - (sizeof mark - 1));
+    if (dot != NULL) {
+        (void)snprintf(text, sizeof text, "%.*s", (int)(path - dot - 1), dot + 1);
+        const char *redo = pg_meta_text(c->r, "start");
+        if (redo != NULL && pg_lsn_parse(redo, &start) && pg_lsn_parse(text, &lsn) && lsn < start)
+            return NULL; /* in the log file where the backup begins, but before it */
+    }
+    *path_len = len - (size_t)(path + 1 - line);
+    return path + 1;
+}
+
 /*
  * Replay of CREATE TABLESPACE goes to the very path that was typed at the
  * source.  On the source's own host that is the live directory, which the clone
@@ -231,18 +252,14 @@ static void check_tablespaces(struct checking *c)
  */
 static void check_tablespaces_in_log(struct checking *c)
 {
-    static const char mark[] = "tablespace.";
-
     for (const char *p = c->r->params->settings; p != NULL && *p != '\0';) {
-        size_t len = strcspn(p, "\n");
-        const char *path = memchr(p, '=', len);
-        if (path != NULL && strncmp(p, mark, sizeof mark - 1) == 0) {
-            path++;
+        size_t len = strcspn(p, "\n"), path_len = 0;
+        const char *path = created_tablespace(c, p, len, &path_len);
+        if (path != NULL)
             add(c, CRITICAL, "postgresql.restore.tablespace_created",
                 "take a base backup after CREATE TABLESPACE, or restore to a moment before it",
                 "the log creates a tablespace at \"%.*s\" after this backup, and replay can put it nowhere else",
-                (int)(len - (size_t)(path - p)), path);
-        }
+                (int)path_len, path);
         p += len + (p[len] == '\n' ? 1 : 0);
     }
 }

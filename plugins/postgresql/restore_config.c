@@ -114,7 +114,7 @@ static void put_source_settings(struct pg_restore *r, struct pg_text *t)
     }
 }
 
-static int write_restored(struct pg_restore *r, struct tide_err *err)
+int pg_config_write_restored(struct pg_restore *r, struct tide_err *err)
 {
     PG_AUTO(pg_text_clearp) struct pg_text t = {0};
 
@@ -275,7 +275,7 @@ int pg_config_write_all(struct pg_restore *r, struct tide_err *err)
     int s = pg_restore_make_sockets(r, err);
 
     if (s == TIDE_OK)
-        s = write_restored(r, err);
+        s = pg_config_write_restored(r, err);
     if (s == TIDE_OK)
         s = write_quarantine(r, err);
     if (s == TIDE_OK)

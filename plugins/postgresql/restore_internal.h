@@ -120,6 +120,8 @@ uint64_t pg_host_memory(void);
 
 /* -------------------------------------------------------- restore_config.c */
 
+/* tidemark_restored.conf alone, for another port. */
+int pg_config_write_restored(struct pg_restore *r, struct tide_err *err) PG_MUST_CHECK;
 /* Everything but postgresql.conf. */
 int pg_config_write_all(struct pg_restore *r, struct tide_err *err) PG_MUST_CHECK;
 /* postgresql.conf that makes every start by hand fail with a message that says why. */

@@ -135,6 +135,29 @@ static int settings_event(const struct wal_record *record, const struct wal_main
     return sink->event(sink->ctx, &e, err);
 }
 
+/*
+ * Replay makes a tablespace at the very path it had at the source, and nothing
+ * can send it elsewhere; a restore has to know before it starts.
+ */
+static int tablespace_event(const struct wal_record *record, const struct wal_main *main,
+                            const struct tide_log_scan_sink *sink, struct tide_err *err)
+{
+    struct tide_log_event e = event_of(record, TIDE_EVENT_SETTINGS);
+    char text[1200], lsn[PG_LSN_TEXT_SIZE];
+
+    if (wal_record_info(record) != WAL_TBLSPC_CREATE || main->have < 6 || main->data[4] != '/')
+        return TIDE_OK; /* a relative path lies in the data directory */
+    size_t len = strnlen((const char *)main->data + 4, main->have - 4);
+    if (len > 1024 || memchr(main->data + 4, '\n', len) != NULL)
+        len = 1;                                 /* no path that a person has, but not nothing */
+    pg_lsn_text(record->start, lsn, sizeof lsn); /* a base backup replays only what follows its start */
+    int n = snprintf(text, sizeof text, "tablespace.%u.%s=%.*s\n", wal_u32(main->data), lsn, (int)len,
+                     (const char *)main->data + 4);
+    e.text = text;
+    e.text_len = (size_t)n;
+    return sink->event(sink->ctx, &e, err);
+}
+
 static int checkpoint_event(const struct wal_record *record, const struct wal_main *main,
                             const struct tide_log_scan_sink *sink, struct tide_err *err)
 {
@@ -202,6 +225,8 @@ int wal_record_event(const struct wal_record *record, const struct wal_main *mai
         return TIDE_OK;
     if (wal_record_rmgr(record) == WAL_RMGR_XLOG)
         return xlog_event(record, main, sink, err);
+    if (wal_record_rmgr(record) == WAL_RMGR_TBLSPC)
+        return tablespace_event(record, main, sink, err);
     if (wal_record_rmgr(record) != WAL_RMGR_XACT)
         return TIDE_OK;
     if ((record->data[16] & XACT_OPMASK) == XACT_PREPARE)

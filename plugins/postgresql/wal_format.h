@@ -36,6 +36,7 @@
 
 #define WAL_RMGR_XLOG       0
 #define WAL_RMGR_XACT       1
+#define WAL_RMGR_TBLSPC     5
 #define WAL_RMGR_MAX        21  /* the last built-in one in all five majors */
 #define WAL_RMGR_CUSTOM_MIN 128 /* extensions, since 15 */
 
@@ -47,6 +48,8 @@
 #define WAL_XLOG_RESTORE_POINT        0x70
 #define WAL_XLOG_END_OF_RECOVERY      0x90
 #define WAL_XLOG_OVERWRITE_CONTRECORD 0xd0
+
+#define WAL_TBLSPC_CREATE 0x00
 
 /* What differs between the majors. */
 struct wal_layout {

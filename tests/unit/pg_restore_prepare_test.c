@@ -24,7 +24,8 @@ static struct test_host host;
 static char root[64], dir[80], tablespace[80];
 
 static const char metadata[] =
-    "{\"major\":15,\"server_version_num\":150020,\"superuser\":\"postgres\",\"architecture\":\"pdp11\","
+    "{\"major\":15,\"start\":\"0/"
+    "3000028\",\"server_version_num\":150020,\"superuser\":\"postgres\",\"architecture\":\"pdp11\","
     "\"libc_version\":\"1.0\",\"password_encryption\":\"md5\",\"hba_file\":\"/etc/postgresql/15/main/pg_hba.conf\","
     "\"databases\":[{\"name\":\"shop\",\"collate\":\"xx_XX.utf8\",\"ctype\":\"C\"}],"
     "\"tablespaces\":[{\"oid\":\"16384\",\"name\":\"fast disk\",\"path\":\"/srv/source/ts\"}],"
@@ -273,7 +274,7 @@ static void what_this_host_lacks_is_found_before(void **state)
 
     findings[0] = '\0';
     p.bin_dir = "/nonexistent";
-    p.settings = "tablespace.16400=/srv/new\n";
+    p.settings = "tablespace.16400.0/5000028=/srv/new\n";
     assert_int_equal(pg_restore_check(&host.host, &p, &out, bin_dir, sizeof bin_dir, &err), TIDE_OK);
     assert_string_equal(bin_dir, "");
     assert_non_null(strstr(findings, "2 postgresql.restore.binaries\n"));
@@ -282,6 +283,10 @@ static void what_this_host_lacks_is_found_before(void **state)
     assert_non_null(strstr(findings, "2 postgresql.restore.locale\n"));
     assert_non_null(strstr(findings, "2 postgresql.restore.tablespace_created\n"));
     assert_null(strstr(findings, "2 postgresql.restore.tablespace\n"));
+    findings[0] = '\0';
+    p.settings = "tablespace.16400.0/2000028=/srv/new\n"; /* before the backup began */
+    assert_int_equal(pg_restore_check(&host.host, &p, &out, bin_dir, sizeof bin_dir, &err), TIDE_OK);
+    assert_null(strstr(findings, "tablespace_created"));
 }
 
 static void metadata_that_cannot_be_read_is_corrupt(void **state)

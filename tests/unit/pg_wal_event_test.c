@@ -1,5 +1,5 @@
 // OBJECTS: plugins/postgresql/wal_event.c plugins/postgresql/wal_record.c plugins/postgresql/wal_layout.c
-// OBJECTS: plugins/postgresql/wal_crc.c
+// OBJECTS: plugins/postgresql/wal_crc.c plugins/postgresql/value.c
 #include "plugins/postgresql/pg_pure.h"
 #include "plugins/postgresql/wal_record.h"
 #include "tests/support/wal_build.h"
@@ -220,6 +220,23 @@ static void settings_are_lines(void **state)
                                   "wal_log_hints=off\ntrack_commit_timestamp=on\n");
 }
 
+static void a_new_tablespace_names_its_path(void **state)
+{
+    uint8_t data[20] = {0};
+
+    (void)state;
+    memcpy(wal_put32(data, 16400), "/srv/ts", 8);
+    struct got got = event_of(15, WAL_RMGR_TBLSPC, WAL_TBLSPC_CREATE, 0, data, 12, 0);
+    assert_int_equal(got.n, 1);
+    assert_int_equal(got.e[0].kind, TIDE_EVENT_SETTINGS);
+    assert_non_null(strstr(got.text, "tablespace.16400."));
+    assert_non_null(strstr(got.text, "=/srv/ts\n"));
+    /* In place, and dropped. */
+    memcpy(wal_put32(data, 16400), "pg_tblspc/1", 12);
+    assert_int_equal(event_of(15, WAL_RMGR_TBLSPC, WAL_TBLSPC_CREATE, 0, data, 16, 0).n, 0);
+    assert_int_equal(event_of(15, WAL_RMGR_TBLSPC, 0x10, 0, data, 4, 0).n, 0);
+}
+
 static void the_end_of_recovery_begins_a_branch(void **state)
 {
     uint8_t data[20] = {0};
@@ -284,6 +301,7 @@ int main(void)
         cmocka_unit_test(prepare_has_its_name),
         cmocka_unit_test(restore_points_have_a_name_and_a_time),
         cmocka_unit_test(settings_are_lines),
+        cmocka_unit_test(a_new_tablespace_names_its_path),
         cmocka_unit_test(the_end_of_recovery_begins_a_branch),
         cmocka_unit_test(a_checkpoint_may_begin_a_branch_too),
         cmocka_unit_test(the_end_of_a_backup_names_its_start),
