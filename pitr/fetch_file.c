@@ -72,31 +72,24 @@ static tide_status copy_segment(const struct fetch_file_options *o, struct log_s
                                 const struct tide_log_file *file, int fd, const char *path, struct tide_err *err)
 {
     TIDE_AUTO(tide_freep) uint8_t *buf = malloc(SLICE);
-    struct tide_pos at = file->start;
+    struct tide_pos at = file->start, wanted = file->end;
 
     if (buf == NULL)
         return tide_fail(err, TIDE_NO_MEMORY, "out of memory fetching log");
-    while (tide_pos_cmp(at, file->end) < 0) {
-        struct tide_pos to = file->end, got = at;
+    /* Behind it stays a hole, zeros: what is stored there, or missing, is no concern of this restore. */
+    if (!tide_pos_is_none(o->padded_from) && tide_pos_cmp(o->padded_from, wanted) < 0)
+        wanted = o->padded_from;
+    while (tide_pos_cmp(at, wanted) < 0) {
+        struct tide_pos to = wanted, got = at;
         if (to.lo - at.lo > SLICE)
             to.lo = at.lo + SLICE;
         tide_status s = log_source_read(source, at, to, buf, &got, err);
-        bool all_there = s == TIDE_OK && tide_pos_cmp(got, to) >= 0;
-        bool may_end =
-            !tide_pos_is_none(o->padded_from) && tide_pos_cmp(s == TIDE_OK ? got : at, o->padded_from) >= 0;
-        if (s != TIDE_OK && !may_end)
-            return s;
-        if (s == TIDE_OK) {
+        if (s == TIDE_OK)
             s = tide_pwrite_all(fd, buf, (size_t)(got.lo - at.lo), at.lo - file->start.lo, path, err);
-            if (s != TIDE_OK)
-                return s;
-        }
-        if (!all_there && !may_end)
+        if (s != TIDE_OK)
+            return s;
+        if (tide_pos_cmp(got, to) < 0)
             return tide_fail(err, TIDE_NOT_FOUND, "the log file at this position is not complete yet");
-        if (!all_there) {
-            tide_err_clear(err);
-            break; /* the rest stays a hole: zeros */
-        }
         at = to;
     }
     return TIDE_OK;

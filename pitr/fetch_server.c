@@ -24,6 +24,7 @@ enum slot_state { SLOT_EMPTY, SLOT_WANTED, SLOT_FETCHING, SLOT_READY, SLOT_ABSEN
 /* One log file, named by where it starts: the path of lineages says to which branch that place belongs. */
 struct slot {
     enum slot_state state;
+    tide_status failed; /* SLOT_FAILED: how */
     struct tide_log_file file;
     uint64_t used; /* when it was last asked for or planned: the oldest is reused */
     char path[TIDE_PATH_MAX];
@@ -44,6 +45,7 @@ struct fetch_server {
     uint64_t tick;
     struct slot slots[N_SLOTS];
     char problem[512];
+    tide_status problem_status;
 };
 
 static struct slot *slot_find(struct fetch_server *f, const struct tide_log_file *file)
@@ -134,6 +136,7 @@ static void *fetcher_main(void *arg)
         }
         (void)pthread_mutex_lock(&f->lock);
         s->state = got == TIDE_OK ? SLOT_READY : got == TIDE_NOT_FOUND ? SLOT_ABSENT : SLOT_FAILED;
+        s->failed = got;
         (void)snprintf(s->text, sizeof s->text, "%.500s", err.msg);
         (void)pthread_cond_broadcast(&f->changed);
     }
@@ -206,6 +209,7 @@ static void answer(struct fetch_server *f, const char *name, char *reply, size_t
     } else if (s != NULL && s->state == SLOT_ABSENT) {
         (void)snprintf(reply, size, "absent\n");
     } else {
+        f->problem_status = s == NULL || s->state != SLOT_FAILED ? TIDE_CANCELLED : s->failed;
         (void)snprintf(f->problem, sizeof f->problem, "%.60s: %.400s", name, s == NULL ? "stopped" : s->text);
         (void)snprintf(reply, size, "error %s\n", f->problem);
     }
@@ -352,9 +356,11 @@ void fetch_server_stop(struct fetch_server *f)
     free(f);
 }
 
-void fetch_server_problem(struct fetch_server *f, char *text, size_t size)
+tide_status fetch_server_problem(struct fetch_server *f, char *text, size_t size)
 {
     (void)pthread_mutex_lock(&f->lock);
+    tide_status s = f->problem_status;
     (void)snprintf(text, size, "%s", f->problem);
     (void)pthread_mutex_unlock(&f->lock);
+    return s;
 }

@@ -35,8 +35,8 @@ tide_status fetch_server_start(const struct fetch_server_options *o, struct fetc
                                struct tide_err *err) TIDE_MUST_CHECK;
 /* Stops the threads and removes the directory. */
 void fetch_server_stop(struct fetch_server *f);
-/* Why the server was last answered "error"; empty when it never was. */
-void fetch_server_problem(struct fetch_server *f, char *text, size_t size);
+/* Why the server was last answered "error"; OK and empty when it never was. */
+tide_status fetch_server_problem(struct fetch_server *f, char *text, size_t size);
 
 /* One log file by name along a plan's path, into path (made new, fsynced when durable).  NOT_FOUND: proved absent. */
 struct fetch_file_options {

@@ -280,11 +280,23 @@ static tide_status start_fetching(struct run *r, struct tide_err *err)
                               &r->fetch, err);
 }
 
+/* A server that got no log says only that; why it got none is what the operator has to know. */
+static tide_status blame_fetch(struct fetch_server *fetch, tide_status s, struct tide_err *err)
+{
+    char problem[512], server[256];
+    tide_status why = fetch_server_problem(fetch, problem, sizeof problem);
+
+    if (why == TIDE_OK || why == TIDE_CANCELLED)
+        return s;
+    (void)snprintf(server, sizeof server, "%.250s", err == NULL ? "" : err->msg);
+    (void)tide_fail(err, why, "the log could not be fetched: %.500s", problem);
+    return tide_hint(err, why, "the server was stopped, and its directory does not open; its words: %s", server);
+}
+
 static tide_status recover(struct run *r, struct tide_err *err)
 {
     const struct restore_options *o = r->o;
     struct tide_restore_params params;
-    char problem[512] = "";
 
     r->marker.stage = MARKER_RECOVERING;
     tide_status s = marker_write(o, &r->marker, err);
@@ -299,11 +311,7 @@ static tide_status recover(struct run *r, struct tide_err *err)
     TIDE_FAILPOINT("restore-before-recovery", err);
     r->report->instance.struct_size = sizeof r->report->instance;
     s = o->plugin->recover(o->host, &params, &r->report->instance, err);
-    if (s != TIDE_OK && r->fetch != NULL)
-        fetch_server_problem(r->fetch, problem, sizeof problem);
-    if (s != TIDE_OK && problem[0] != '\0')
-        s = tide_hint(err, s, "the log could not be fetched: %.440s", problem);
-    return s;
+    return s == TIDE_OK || s == TIDE_CANCELLED || r->fetch == NULL ? s : blame_fetch(r->fetch, s, err);
 }
 
 tide_status restore_run(const struct restore_options *o, struct restore_report *report, struct tide_err *err)

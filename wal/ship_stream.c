@@ -54,8 +54,8 @@ static void now_proved(struct session *x)
 
     x->proved = true;
     ship_lock(s);
-    if (pos_before(x->target.prove_from, x->target.resume))
-        s->confirm = x->target.resume;
+    /* On a fresh lineage, too: a slot to which nothing was confirmed yet holds nothing back. */
+    s->confirm = x->target.resume;
     ship_problem(s, s->stream_problem, "wal.ship.streaming", NULL);
     ship_changed(s);
     ship_unlock(s);

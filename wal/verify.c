@@ -154,6 +154,15 @@ static tide_status compare_overlap(struct verifying *v, const struct log_name *n
     return TIDE_OK;
 }
 
+/* No restore needs them, but the next incremental backup does. */
+static tide_status prove_refs(const struct verifying *v, const char *key, struct tide_err *err)
+{
+    TIDE_AUTO(tide_freep) struct tide_block_ref *refs = NULL;
+    size_t n = 0;
+
+    return log_object_refs(v->repo, key, &refs, &n, err);
+}
+
 static bool chosen(const struct verifying *v, const char *key)
 {
     uint32_t h = 2166136261u;
@@ -177,6 +186,8 @@ static tide_status prove(struct verifying *v, const struct log_name *n, const ch
     if (v->plugin == NULL && !overlaps)
         return log_object_verify(v->repo, key, NULL, err);
     tide_status s = log_object_read(v->repo, key, &info, &content, err);
+    if (s == TIDE_OK)
+        s = prove_refs(v, key, err);
     if (s == TIDE_OK && overlaps)
         s = compare_overlap(v, n, &content, err);
     if (s == TIDE_OK && v->plugin != NULL)

@@ -6,7 +6,7 @@
 #   shop_backup [OPTION...]   a base backup, quick
 #   shop_commit N             row N; $shop_at[N] is a microsecond after it was acknowledged, before the next commit
 #   shop_reach [SECONDS]      waits until all that was committed so far can be restored
-#   shop_only REPO FILE       a configuration FILE that knows the repository and nothing else
+#   shop_only REPO FILE       a configuration FILE that knows the repository (a directory or a URL) and nothing else
 #   restore_to AT_US [OPTION...]        tidemark restore into $tmp/restored with --json; its exit status
 #   rows                      the restored instance's rows, blank-separated
 #   gone                      stops and removes what restore_to made
@@ -74,7 +74,7 @@ $(tail -20 "$tmp/ship.log")"
 shop_only() {
     cat >"$2" <<CONF
 [repository main]
-url = $1
+url = ${1/#\//file:///}
 ${TIDE_REPO_LINES-}
 
 [daemon]
