@@ -38,14 +38,27 @@ static int64_t now_pg_us(void)
 /* -------------------------------------------------------------------- status */
 
 /*
+ * What may be confirmed.  Before anything is durable it is where we started: nobody needs what lies before, and a
+ * slot made unreserved holds nothing back until it is told a position, so that the first checkpoint could take the
+ * very segment that is being sent.
+ */
+static uint64_t confirmable(const struct stream *st)
+{
+    struct tide_pos durable = st->sink->durable(st->sink->ctx);
+
+    if (durable.lo < st->params->from.lo)
+        return st->params->from.lo;
+    return durable.lo < st->received ? durable.lo : st->received;
+}
+
+/*
  * Written, flushed and applied are all the durable position: whatever level of
  * synchronous_commit waits for us, nothing is acknowledged before it is
  * durable, and nothing waits for an apply that never comes.
  */
 static int send_status(struct stream *st, bool ask, struct tide_err *err)
 {
-    struct tide_pos durable = st->sink->durable(st->sink->ctx);
-    uint64_t lsn = durable.lo < st->received ? durable.lo : st->received;
+    uint64_t lsn = confirmable(st);
     char msg[34], *p = msg;
 
     *p++ = 'r';
@@ -67,8 +80,7 @@ static int send_status(struct stream *st, bool ask, struct tide_err *err)
 
 static int status_if_due(struct stream *st, struct tide_err *err)
 {
-    struct tide_pos durable = st->sink->durable(st->sink->ctx);
-    uint64_t lsn = durable.lo < st->received ? durable.lo : st->received;
+    uint64_t lsn = confirmable(st);
     int64_t now = pg_monotonic_ms(), silent = now - st->heard_at;
 
     if (silent > SILENCE_END_MS)
