@@ -211,14 +211,16 @@ static void check_user(struct checking *c)
 static void check_tablespaces(struct checking *c)
 {
     const json_t *list = json_object_get(c->r->meta, "tablespaces");
+    const char *lines = c->r->params->tablespaces;
     char target[4096];
 
+    if (lines == NULL || *lines == '\0') /* not placed yet; prepare insists on it */
+        return;
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *t = json_array_get(list, i);
         const char *oid = json_string_value(json_object_get(t, "oid"));
         const char *name = json_string_value(json_object_get(t, "name"));
-        if (oid != NULL && c->r->params->tablespaces != NULL &&
-            pg_tablespaces_target(c->r, oid, name, target, sizeof target) == NULL)
+        if (oid != NULL && pg_tablespaces_target(c->r, oid, name, target, sizeof target) == NULL)
             add(c, CRITICAL, "postgresql.restore.tablespace", "give --tablespace NAME=DIR",
                 "no directory is given for tablespace \"%s\"", name != NULL ? name : oid);
     }
