@@ -347,6 +347,8 @@ static tide_status judge(struct supervised *w, int status, struct tide_err *err)
     if (w->killed)
         return tide_fail(err, TIDE_CANCELLED, "cancelled; the worker \"%s\" did not end and was stopped by force",
                          job);
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM && w->terminate_us != 0)
+        return tide_fail(err, TIDE_CANCELLED, "cancelled"); /* before it could listen to signals */
     if (WIFSIGNALED(status) && !(w->has_result && w->result->status == TIDE_CANCELLED)) {
         int sig = WTERMSIG(status);
         return tide_fail(err, TIDE_IO, "the worker \"%s\" died of signal %d (%s)", job, sig, strsignal(sig));
