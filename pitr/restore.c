@@ -185,6 +185,21 @@ static tide_status reserve(struct run *r, struct tide_err *err)
     return s;
 }
 
+/* The server's user, who is not us when we are root, must be able to get there: only the last one is private. */
+static tide_status make_reachable(const char *path, struct tide_err *err)
+{
+    char parent[TIDE_PATH_MAX];
+    tide_status s = TIDE_OK;
+
+    (void)snprintf(parent, sizeof parent, "%s", path);
+    char *slash = strrchr(parent, '/');
+    if (slash != NULL && slash != parent) {
+        *slash = '\0';
+        s = tide_mkdirs(parent, 0755, err);
+    }
+    return s != TIDE_OK ? s : tide_mkdirs(path, 0700, err);
+}
+
 static tide_status prepare_directory(struct run *r, struct tide_err *err)
 {
     bool resume;
@@ -201,9 +216,9 @@ static tide_status prepare_directory(struct run *r, struct tide_err *err)
     if (s == TIDE_OK && r->marker.new_branch == 0)
         s = reserve(r, err);
     for (size_t i = 0; s == TIDE_OK && i < r->placement.n; i++)
-        s = tide_mkdirs(r->placement.spaces[i].directory, 0700, err);
+        s = make_reachable(r->placement.spaces[i].directory, err);
     if (s == TIDE_OK)
-        s = tide_mkdirs(r->o->into, 0700, err);
+        s = make_reachable(r->o->into, err);
     if (s == TIDE_OK) {
         marker_identity(r->o, r->marker.identity);
         r->marker.stage = MARKER_FILES;
