@@ -67,12 +67,13 @@ tide_status branch_find(const struct branch_search *q, struct branch_kin *out, s
                      "configuration at the right one.");
 }
 
-tide_status branch_create(struct repo *r, const char *instance, const struct tide_plugin *plugin,
-                          const struct lineage *parent, struct tide_pos start, uint64_t branch, const char *evidence,
-                          uint32_t *number, struct tide_err *err)
+tide_status branch_create(struct repo *r, const char *instance, const struct lineage_set *seen,
+                          const struct tide_plugin *plugin, const struct lineage *parent, struct tide_pos start,
+                          uint64_t branch, const char *evidence, uint32_t *number, struct tide_err *err)
 {
     TIDE_AUTO(tide_freep) char *copy = strdup(evidence);
-    struct lineage l = {.parent = parent == NULL ? 0 : parent->number,
+    struct lineage l = {.number = seen->n == 0 ? 1 : seen->items[seen->n - 1].number + 1,
+                        .parent = parent == NULL ? 0 : parent->number,
                         .branch = branch,
                         .start = start,
                         .fork = parent == NULL ? TIDE_POS_NONE : start,
@@ -85,6 +86,8 @@ tide_status branch_create(struct repo *r, const char *instance, const struct tid
     tide_status s = instance_ensure(r, instance, plugin->name, err);
     if (s == TIDE_OK)
         s = lineage_create(r, instance, &l, err);
+    if (s == TIDE_EXISTS) /* a shipper and a backup that begin together: what the other made may be this very one */
+        return tide_fail(err, TIDE_AGAIN, "a lineage of \"%s\" was made by somebody else meanwhile", instance);
     if (s != TIDE_OK)
         return tide_wrap(err, s, "making a lineage of \"%s\"", instance);
     *number = l.number;
@@ -106,7 +109,7 @@ static tide_status choose_same(struct repo *r, const char *instance, const struc
     return log_scan_start(r, instance, kin->lineage->number, kin->end, &out->prove_from, &record, err);
 }
 
-tide_status branch_choose(struct repo *r, const char *instance, const struct tide_plugin *plugin,
+static tide_status choose(struct repo *r, const char *instance, const struct tide_plugin *plugin,
                           const struct tide_host *host, const struct tide_log_identity *id, bool create,
                           struct branch_choice *out, struct tide_err *err)
 {
@@ -136,6 +139,17 @@ tide_status branch_choose(struct repo *r, const char *instance, const struct tid
     if (child && !kin.empty && pos_before(kin.fork, kin.end))
         out->orphaned = kin.end;
     out->created = true;
-    return branch_create(r, instance, plugin, child ? kin.lineage : NULL, child ? kin.fork : id->stream_from,
+    return branch_create(r, instance, &set, plugin, child ? kin.lineage : NULL, child ? kin.fork : id->stream_from,
                          id->branch, id->evidence, &out->lineage, err);
+}
+
+tide_status branch_choose(struct repo *r, const char *instance, const struct tide_plugin *plugin,
+                          const struct tide_host *host, const struct tide_log_identity *id, bool create,
+                          struct branch_choice *out, struct tide_err *err)
+{
+    tide_status s = TIDE_AGAIN;
+
+    for (unsigned i = 0; s == TIDE_AGAIN && i < 8; i++)
+        s = choose(r, instance, plugin, host, id, create, out, err);
+    return s;
 }

@@ -35,8 +35,9 @@ tide_status branch_stored_end(struct repo *r, const char *instance, const struct
                               bool *empty, struct tide_err *err) TIDE_MUST_CHECK;
 
 /* Makes the first lineage of an instance, or a child of parent at fork. */
-tide_status branch_create(struct repo *r, const char *instance, const struct tide_plugin *plugin,
-                          const struct lineage *parent, struct tide_pos start, uint64_t branch, const char *evidence,
-                          uint32_t *number, struct tide_err *err) TIDE_MUST_CHECK;
+tide_status branch_create(struct repo *r, const char *instance, const struct lineage_set *seen,
+                          const struct tide_plugin *plugin, const struct lineage *parent, struct tide_pos start,
+                          uint64_t branch, const char *evidence, uint32_t *number,
+                          struct tide_err *err) TIDE_MUST_CHECK;
 
 #endif

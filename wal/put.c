@@ -34,10 +34,10 @@ tide_status put_lineage(const struct wal_put_options *o, const struct tide_log_i
     }
     if (s == TIDE_NOT_FOUND) {
         tide_err_clear(err);
-        s = branch_create(o->repo, o->instance, o->plugin, NULL, start, id->branch, id->evidence, &number, err);
+        s = branch_create(o->repo, o->instance, set, o->plugin, NULL, start, id->branch, id->evidence, &number, err);
     } else if (s == TIDE_OK) {
-        s = branch_create(o->repo, o->instance, o->plugin, kin.lineage, kin.fork, id->branch, id->evidence, &number,
-                          err);
+        s = branch_create(o->repo, o->instance, set, o->plugin, kin.lineage, kin.fork, id->branch, id->evidence,
+                          &number, err);
     }
     if (s != TIDE_OK)
         return s;

@@ -86,11 +86,11 @@ static tide_status go_to_fork(struct ship *s, const struct ship_lessons *lessons
     return st;
 }
 
-static tide_status first_lineage(struct ship *s, const struct tide_log_identity *id, struct ship_target *t,
-                                 struct tide_err *err)
+static tide_status first_lineage(struct ship *s, const struct lineage_set *seen, const struct tide_log_identity *id,
+                                 struct ship_target *t, struct tide_err *err)
 {
     struct lineage l = {.branch = id->branch, .start = id->stream_from};
-    tide_status st = branch_create(s->o->repo, s->o->instance, s->o->plugin, NULL, id->stream_from, id->branch,
+    tide_status st = branch_create(s->o->repo, s->o->instance, seen, s->o->plugin, NULL, id->stream_from, id->branch,
                                    id->evidence, &l.number, err);
 
     if (st != TIDE_OK)
@@ -156,7 +156,7 @@ static tide_status choose_stored(struct ship *s, struct ship_lessons *lessons, c
                               .n_skip = lessons->n_disproved};
     st = branch_find(&q, &kin, err);
     if (st == TIDE_NOT_FOUND)
-        return first_lineage(s, id, t, err);
+        return first_lineage(s, &set, id, t, err);
     if (st == TIDE_REFUSED)
         return no_kin(s, lessons, st, err);
     if (st != TIDE_OK)
@@ -237,7 +237,8 @@ tide_status ship_target_follow(struct ship *s, const struct ship_lessons *lesson
         TIDE_LOG(TIDE_LOG_WARN, "wal.lineage.orphaned", TIDE_STR("instance", s->o->instance),
                  TIDE_U64("lineage", t->lineage), TIDE_U64("bytes", pos_distance(fork, end)));
     if (st == TIDE_OK)
-        st = branch_create(s->o->repo, s->o->instance, s->o->plugin, parent, fork, branch, evidence, &number, err);
+        st = branch_create(s->o->repo, s->o->instance, &set, s->o->plugin, parent, fork, branch, evidence, &number,
+                           err);
     return st;
 }
 

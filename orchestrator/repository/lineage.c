@@ -51,12 +51,16 @@ tide_status lineage_create(struct repo *r, const char *instance, struct lineage 
     if (!repo_name_is_valid(instance))
         return tide_fail(err, TIDE_INVALID, "\"%s\" is no name for an instance", instance);
     folder_of(instance, folder);
+    const uint32_t wanted = l->number;
     tide_status s = TIDE_EXISTS;
-    for (unsigned i = 0; s == TIDE_EXISTS && i < CREATE_TRIES; i++) {
+    for (unsigned i = 0; s == TIDE_EXISTS && i < (wanted != 0 ? 1 : CREATE_TRIES); i++) {
         uint32_t highest;
         s = record_highest(r, folder, &highest, err);
         if (s != TIDE_OK)
             return s;
+        if (wanted != 0 && highest >= wanted)
+            return tide_fail(err, TIDE_EXISTS, "lineage %u of \"%s\" was made by somebody else meanwhile", wanted,
+                             instance);
         l->number = highest + 1;
         if (l->parent != 0 && (l->parent >= l->number || tide_pos_is_none(l->fork)))
             return tide_fail(err, TIDE_INVALID, "lineage %u of \"%s\" cannot come from lineage %u", l->number,

@@ -23,7 +23,8 @@ struct lineage_set {
 tide_status lineage_load(struct repo *r, const char *instance, struct lineage_set *out, struct tide_err *err) TIDE_MUST_CHECK;
 void lineage_set_clear(struct lineage_set *s);
 const struct lineage *lineage_find(const struct lineage_set *s, uint32_t number);
-/* Gives l the next free number and stores it. */
+/* Stores l under the next free number (l->number 0, filled in), or under exactly the number that the caller found free:
+ * EXISTS when somebody made a lineage since, which may be the very one that l describes. */
 tide_status lineage_create(struct repo *r, const char *instance, struct lineage *l, struct tide_err *err) TIDE_MUST_CHECK;
 
 /* The way through the tree to `number`: from its oldest ancestor down.  path[i].end is the fork of path[i + 1];
