@@ -202,6 +202,14 @@ struct tide_clock {
     int64_t clock_us;
     struct tide_pos end;
     uint64_t held_back_bytes; /* log the server keeps for us */
+    uint32_t synchronous;     /* enum tide_waiting: settings change while a stream goes on */
+    uint32_t reserved;
+};
+
+enum tide_waiting {
+    TIDE_WAITING_UNKNOWN = 0, /* as tide_log_identity said */
+    TIDE_WAITING_NO = 1,
+    TIDE_WAITING_YES = 2, /* commits wait for our confirmation */
 };
 
 /* ------------------------------------------------------------------ log */

@@ -20,14 +20,16 @@ static const char clock_sql[] =
     "WITH t AS MATERIALIZED (SELECT pg_catalog.clock_timestamp() AS c) "
     "SELECT (extract(epoch FROM t.c) * 1000000)::bigint, "
     "CASE WHEN pg_catalog.pg_is_in_recovery() THEN NULL ELSE pg_catalog.pg_current_wal_insert_lsn() END, "
-    "pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size')) FROM t";
+    "pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size')), "
+    "pg_catalog.current_setting('synchronous_standby_names') FROM t";
 
 int pg_clock(void *p, struct tide_clock *out, struct tide_err *err)
 {
     struct pg_instance *inst = p;
     PG_AUTO(pg_result_clearp) PGresult *res = NULL;
     struct pg_slot slot;
-    char name[PG_SLOT_NAME_SIZE];
+    char name[PG_SLOT_NAME_SIZE], application[80];
+    unsigned others;
     uint32_t size = out->struct_size;
     uint64_t insert;
     int s = pg_connect(inst, err);
@@ -43,6 +45,10 @@ int pg_clock(void *p, struct tide_clock *out, struct tide_err *err)
     uint64_t segment_size = strtoull(pg_value(res, 0, 2, "0"), NULL, 10);
     if (!clock.standby && wal_segment_size_valid(segment_size))
         clock.end = pg_pos(wal_normalise(insert, (uint32_t)segment_size));
+    pg_application_name(inst->host, application, sizeof application);
+    clock.synchronous = !clock.standby && pg_sync_names(pg_value(res, 0, 3, ""), application, &others)
+                            ? TIDE_WAITING_YES
+                            : TIDE_WAITING_NO;
     pg_slot_name(inst->host, name);
     s = pg_slot_read(inst->host, inst->conn, name, &slot, err);
     if (s != TIDE_OK)

@@ -2,6 +2,7 @@
 # A shop that is protected, for scripts that have sourced lib.sh:
 #
 #   shop_server [LINE...]     server on $port, repository, slot; LINEs go into [instance shop]
+#                             ($SHOP_INTERVAL: its ship_interval)
 #   shop_ship                 a shipper in the background; its pid in $shipper
 #   shop_backup [OPTION...]   a base backup, quick
 #   shop_commit N             row N; $shop_at[N] is a microsecond after it was acknowledged, before the next commit
@@ -26,7 +27,7 @@ shop_server() {
     pg_init "$tmp/db" ${PG_INIT_OPTIONS-} || exit 2
     printf '%s\n' "$PG_QUIET" | as_pg tee -a "$tmp/db/postgresql.conf" >/dev/null
     pg_start "$tmp/db" "$port" || exit 2
-    printf '%s\n' "lease_time = 3s" "heartbeat_interval = 1s" "ship_interval = 200ms" "$@" |
+    printf '%s\n' "lease_time = 3s" "heartbeat_interval = 1s" "ship_interval = ${SHOP_INTERVAL:-200ms}" "$@" |
         tide_conf shop "$port" "$tmp/db"
     exits 0 "the repository and the slot are made" tm init shop
     sql "$port" "create table rows (n int primary key, filler text)" || exit 2
