@@ -202,9 +202,11 @@ void log_walk_close(struct log_walk *w)
 tide_status log_walk_next(struct log_walk *w, struct log_name *out, struct tide_err *err)
 {
     if (w->fresh) {
-        tide_status s = next_start(w, true, &w->pos, err);
+        struct tide_pos first;
+        tide_status s = next_start(w, true, &first, err);
         if (s != TIDE_OK)
             return s;
+        w->pos = first;
         w->fresh = false;
     }
     for (unsigned level = LEVELS; level-- > 0;) {

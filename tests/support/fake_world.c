@@ -239,13 +239,15 @@ size_t fake_world_objects(struct fake_world *w, uint32_t lineage, unsigned level
 uint32_t fake_world_lineage(struct fake_world *w, uint32_t parent, struct tide_pos start, uint64_t branch)
 {
     struct tide_err err = TIDE_ERR_INIT;
-    struct lineage l = {.number = parent};
+    struct lineage_set set = {0};
     char *evidence = fake_evidence(w->server, branch);
     uint32_t number = 0;
 
-    must(branch_create(w->t->repo, "shop", &fake_plugin, parent == 0 ? NULL : &l, start, branch, evidence, &number,
-                       &err),
+    must(lineage_load(w->t->repo, "shop", &set, &err), "lineages", &err);
+    must(branch_create(w->t->repo, "shop", &set, &fake_plugin, lineage_find(&set, parent), start, branch, evidence,
+                       &number, &err),
          "lineage", &err);
+    lineage_set_clear(&set);
     free(evidence);
     return number;
 }

@@ -507,7 +507,8 @@ static void of_two_shippers_one_says_so(void **state)
 /* Kills a child at a fail point, again and again, then goes on: nothing that was confirmed may be missing. */
 static void a_kill_at_any_fail_point_loses_nothing_confirmed(void **state)
 {
-    static const char *const points[] = {"ship-before-put=kill:", "ship-after-put=kill:", "ship-before-confirm=kill:"};
+    static const char *const points[] = {
+        "ship-before-put=kill:", "ship-after-put=kill:", "ship-before-confirm=kill:"};
     struct fake_world *w = *state;
     struct tide_pos end = write_some(w, 20, 1);
 
