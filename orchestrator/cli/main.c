@@ -88,8 +88,6 @@ static int run(struct cli *cli, const struct cli_command *command, int argc, cha
         (void)tide_hint(&err, s, "See \"tidemark %s --help\".", command->name);
     else
         s = command->run(cli, &args, &err);
-    if (s == TIDE_OK)
-        s = out_finish(&err);
     if (s != TIDE_OK)
         return report(cli, command, s, &err);
     return cli->exit_code;
@@ -160,6 +158,10 @@ int main(int argc, char **argv)
     if (s != TIDE_OK)
         return report(&cli, NULL, s, &err);
     int code = dispatch(&cli, argc, argv);
+    if (out_finish(&err) != TIDE_OK && code == 0) {
+        out_error(&err);
+        code = tide_status_exit(TIDE_IO);
+    }
     config_free(cli.config);
     return code;
 }

@@ -199,8 +199,8 @@ static tide_status begin(struct run *r, struct tide_err *err)
 
     r->b.started_us = tide_now_us();
     r->begun_us = tide_monotonic_us();
-    tide_status s = job_lock_path(job, "backup", lock, err);
-    if (s == TIDE_OK)
+    tide_status s = TIDE_OK;
+    if (job_lock_path_or_null(job, "backup", lock) != NULL)
         s = jobfile_open(lock, "backup", "full", &r->file, err);
     if (s == TIDE_OK)
         s = lease_take(

@@ -165,13 +165,11 @@ static void check_state(struct report *r)
     struct tide_err err = TIDE_ERR_INIT;
     json_t *doc = NULL;
 
-    tide_status s = control_path(r->job, control, &err);
-    if (s == TIDE_OK)
-        s = status_compute(&(struct status_options){.repo = r->job->repo,
-                                                    .instance = r->job->instance,
-                                                    .settings = &r->job->settings,
-                                                    .control_path = control},
-                           &doc, &err);
+    tide_status s = status_compute(&(struct status_options){.repo = r->job->repo,
+                                                            .instance = r->job->instance,
+                                                            .settings = &r->job->settings,
+                                                            .control_path = control_path_or_null(r->job, control)},
+                                   &doc, &err);
     if (s != TIDE_OK) {
         report_failure(r, 2, "repository.state", &err);
         return;

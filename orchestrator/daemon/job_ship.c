@@ -54,11 +54,9 @@ tide_status job_ship(struct job *job, struct tide_err *err)
     char control[TIDE_PATH_MAX];
 
     tide_status s = job_open(job, err);
-    if (s == TIDE_OK)
-        s = control_path(job, control, err);
     if (s != TIDE_OK)
         return s;
-    struct wal_ship_options o = ship_options(job, control);
+    struct wal_ship_options o = ship_options(job, control_path_or_null(job, control));
     o.report = report_state;
     o.report_ctx = job;
     s = wal_ship(&o, err);

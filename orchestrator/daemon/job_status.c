@@ -21,17 +21,13 @@ tide_status job_status(struct job *job, struct tide_err *err)
             s = tide_fail(err, TIDE_INVALID, "neither the configuration nor the repository knows an instance \"%s\"",
                           job->instance);
     }
-    if (s == TIDE_OK)
-        s = control_path(job, control, err);
-    if (s == TIDE_OK)
-        s = job_lock_path(job, "backup", lock, err);
     if (s != TIDE_OK)
         return s;
     return status_compute(&(struct status_options){.repo = job->repo,
                                                    .instance = job->instance,
                                                    .settings = &job->settings,
-                                                   .control_path = control,
-                                                   .backup_lock = lock},
+                                                   .control_path = control_path_or_null(job, control),
+                                                   .backup_lock = job_lock_path_or_null(job, "backup", lock)},
                           &job->data, err);
 }
 

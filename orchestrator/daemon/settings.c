@@ -210,8 +210,11 @@ tide_status state_directory(const struct config *config, char out[TIDE_PATH_MAX]
         return tide_wrap(err, s, "making the state directory");
     if (lstat(out, &st) != 0)
         return tide_fail_errno(err, errno, "could not open the state directory \"%s\"", out);
-    /* Below /tmp anybody may have been there first. */
-    if (!S_ISDIR(st.st_mode) || (st.st_uid != geteuid() && st.st_uid != 0)) {
+    /* Below /tmp anybody may have been there first.  Root uses the directory of the server's user, whose shipper it
+     * wants to talk to. */
+    bool ours =
+        st.st_uid == geteuid() || st.st_uid == 0 || (geteuid() == 0 && (st.st_mode & (S_IWGRP | S_IWOTH)) == 0);
+    if (!S_ISDIR(st.st_mode) || !ours) {
         s = tide_fail(err, TIDE_REFUSED, "the state directory \"%s\" belongs to somebody else", out);
         return tide_hint(err, s, "Name another by state_directory under [daemon].");
     }
