@@ -134,6 +134,21 @@ static size_t step_of_backup(const struct lineage_step *path, size_t n, const st
     return n;
 }
 
+/*
+ * PostgreSQL notices that it is consistent only on the record behind: "immediate" fails where the stored log ends
+ * with the backup.  Naming the last record before the consistency point needs nothing behind it.
+ */
+static tide_status last_record(const struct plan_state *p, struct plan *plan, struct tide_err *err)
+{
+    const struct lineage *l = lineage_find(&p->lineages, plan->backup.lineage);
+    tide_status s = log_record_before(p->o->repo, p->o->instance, p->o->plugin, p->o->host, l, plan->backup.stop,
+                                      &plan->target_start, err);
+    if (s != TIDE_NOT_FOUND)
+        return s;
+    tide_err_clear(err);
+    return TIDE_OK;
+}
+
 static tide_status describe(struct plan *plan, const struct plan_state *p, const struct cut *cut,
                             struct tide_err *err)
 {
@@ -155,7 +170,8 @@ static tide_status describe(struct plan *plan, const struct plan_state *p, const
     plan->log_to = replay ? cut->included.end : plan->backup.stop;
     plan->expected_end = plan->log_to;
     plan->target_us = p->time_us != TIDE_TIME_NONE ? p->time_us : plan->included.time_us;
-    return TIDE_OK;
+    plan->target_start = plan->included.start;
+    return replay ? TIDE_OK : last_record(p, plan, err);
 }
 
 static tide_status find_cut(const struct plan_state *p, const struct backup *b, const struct lineage_step *path,

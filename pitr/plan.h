@@ -38,6 +38,7 @@ struct plan {
     struct plan_commit included;      /* last commit that will be there */
     struct plan_commit excluded;      /* first that will not */
     struct tide_pos log_from, log_to; /* log that is read: [log_from, log_to) */
+    struct tide_pos target_start;     /* of the last record to replay; none: not known, stop at consistency */
     struct tide_pos expected_end;     /* where the restored instance's branch must fork */
     int64_t target_us;                /* the moment asked for, or the included commit's */
     char *settings;                   /* owned: key=value lines that the log demands; or NULL */

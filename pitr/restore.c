@@ -54,7 +54,7 @@ static struct tide_restore_params params_of(const struct run *r)
                                         .init_file = o->init_file,
                                         .port = o->port,
                                         .no_start = o->no_start,
-                                        .target_start = p->included.start,
+                                        .target_start = p->target_start,
                                         .expected_end = p->expected_end,
                                         .backup_start = p->backup.start,
                                         .backup_stop = p->backup.stop,

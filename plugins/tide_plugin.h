@@ -475,7 +475,7 @@ struct tide_restore_params {
     const char *init_file;        /* SQL run before others may connect, or NULL */
     uint32_t port;         /* 0: the first free one */
     uint32_t no_start;
-    struct tide_pos target_start;  /* TIDE_TARGET_COMMIT */
+    struct tide_pos target_start;  /* of the last record to replay; none (TIDE_TARGET_CONSISTENT only): not known */
     struct tide_pos expected_end;  /* recovery is proved when the new branch forks exactly here */
     struct tide_pos backup_start, backup_stop;
     uint64_t branch;       /* of the target */

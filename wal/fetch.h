@@ -32,4 +32,9 @@ tide_status log_scan_object(struct repo *r, const char *instance, const struct t
                             const struct tide_host *host, const char *evidence, const struct log_name *name,
                             log_event_fn *fn, void *ctx, struct tide_err *err) TIDE_MUST_CHECK;
 
+/* The start of the record that ends exactly at pos.  NOT_FOUND: no record is known to end there. */
+tide_status log_record_before(struct repo *r, const char *instance, const struct tide_plugin *plugin,
+                              const struct tide_host *host, const struct lineage *l, struct tide_pos pos,
+                              struct tide_pos *start, struct tide_err *err) TIDE_MUST_CHECK;
+
 #endif

@@ -120,3 +120,31 @@ tide_status log_scan_object(struct repo *r, const char *instance, const struct t
         return tide_wrap(err, st, "scanning \"%s\"", key);
     return st;
 }
+
+static tide_status ignore_event(void *ctx, const struct tide_log_event *e, struct tide_err *err)
+{
+    (void)ctx, (void)e, (void)err;
+    return TIDE_OK;
+}
+
+tide_status log_record_before(struct repo *r, const char *instance, const struct tide_plugin *plugin,
+                              const struct tide_host *host, const struct lineage *l, struct tide_pos pos,
+                              struct tide_pos *start, struct tide_err *err)
+{
+    TIDE_AUTO(scanning_close)
+    struct scanning s = {.plugin = plugin, .filter = {.fn = ignore_event, .start = pos, .end = pos}};
+    struct tide_pos from;
+    bool record = false;
+    tide_status st = log_scan_start(r, instance, l->number, pos, &from, &record, err);
+
+    if (st == TIDE_OK)
+        st = scan_from(&s, host, l->evidence, from, record ? from : TIDE_POS_NONE, err);
+    if (st == TIDE_OK)
+        st = feed_range(&s, r, instance, l->number, from, pos, err);
+    if (st != TIDE_OK)
+        return st;
+    if (tide_pos_is_none(s.mark.last_start) || !pos_equal(s.mark.whole_end, pos))
+        return tide_fail(err, TIDE_NOT_FOUND, "no record of lineage %u ends at this position", l->number);
+    *start = s.mark.last_start;
+    return TIDE_OK;
+}

@@ -224,8 +224,8 @@ static int write_recovery(struct pg_restore *r, struct tide_err *err)
     put(&t, "restore_command", p->fetch_command != NULL ? p->fetch_command : "");
     /* A number, never "latest": another clone's timeline may lie in the same repository. */
     pg_text_addf(&t, "recovery_target_timeline = '%llu'\n", (unsigned long long)p->branch);
-    if (p->target_kind == TIDE_TARGET_COMMIT) {
-        /* The START of the last wanted commit: recovery stops behind the first record at or after the target, so
+    if (!tide_pos_is_none(p->target_start)) {
+        /* The START of the last wanted record: recovery stops behind the first record at or after the target, so
          * its end would take one record too many, or never come. */
         pg_lsn_text(p->target_start.lo, lsn, sizeof lsn);
         pg_text_addf(&t, "recovery_target_lsn = '%s'\nrecovery_target_inclusive = on\n", lsn);
