@@ -1,5 +1,6 @@
 #include "orchestrator/base/log.h"
 #include "orchestrator/repository/backup.h"
+#include "orchestrator/repository/pack.h"
 #include "orchestrator/repository/pin.h"
 
 #include <stdlib.h>
@@ -66,7 +67,7 @@ static tide_status load_one(struct repo *r, const char *instance, const char *ke
     }
     if (s == TIDE_NOT_FOUND) /* deleted since it was listed */
         return TIDE_OK;
-    if (s == TIDE_CORRUPT || s == TIDE_UNSUPPORTED || s == TIDE_INVALID)
+    if (pack_is_damage(s, &why) || s == TIDE_INVALID)
         return note_bad(l, key, &why, err);
     if (err != NULL)
         *err = why;

@@ -18,6 +18,12 @@ void pack_key(const char *instance, const uint8_t id[OBJECT_ID_SIZE], char key[R
 /* False unless the key's last component is a pack's id. */
 bool pack_key_parse(const char *key, uint8_t id[OBJECT_ID_SIZE]);
 
+/*
+ * Whether a failure is one object's (missing, damaged, of an unknown version, or sealed with a key that we do not
+ * hold, which is what a damaged epoch looks like) and not the store's.
+ */
+bool pack_is_damage(tide_status s, const struct tide_err *why);
+
 /* ---- writing */
 
 struct pack_writer;

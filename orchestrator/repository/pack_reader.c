@@ -73,17 +73,11 @@ static tide_status reserve_io(struct pack_reader *r, size_t len, struct tide_err
     return r->io != NULL ? TIDE_OK : tide_fail(err, TIDE_NO_MEMORY, "out of memory reading %zu bytes", len);
 }
 
-/* Whether a failure is the object's, so that others can still be read. */
-static bool is_damage(tide_status s)
-{
-    return s == TIDE_CORRUPT || s == TIDE_NOT_FOUND || s == TIDE_UNSUPPORTED;
-}
-
 /* Tells of one failed want, or returns the failure when nobody listens. */
 static tide_status blame(const struct report *to, struct pack_want *w, const char *key, tide_status s,
                          const struct tide_err *why, struct tide_err *err)
 {
-    if (is_damage(s) && to->bad != NULL) {
+    if (pack_is_damage(s, why) && to->bad != NULL) {
         w->failed = true;
         to->bad(to->ctx, w, key, why);
         return TIDE_OK;

@@ -34,6 +34,12 @@ tide_status pack_source_new(struct repo *r, const char *instance, uint32_t hash_
     return TIDE_OK;
 }
 
+bool pack_is_damage(tide_status s, const struct tide_err *why)
+{
+    return s == TIDE_CORRUPT || s == TIDE_NOT_FOUND || s == TIDE_UNSUPPORTED ||
+           (s == TIDE_DENIED && why->os_errno == 0);
+}
+
 static void handle_free(struct pack_handle *h)
 {
     if (h == NULL)

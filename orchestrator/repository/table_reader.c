@@ -326,7 +326,7 @@ static tide_status step_down(struct table_cursor *c, struct tide_err *err)
         c->depth++;
         return TIDE_OK;
     }
-    if (c->bad != NULL && (s == TIDE_CORRUPT || s == TIDE_NOT_FOUND || s == TIDE_UNSUPPORTED)) {
+    if (c->bad != NULL && pack_is_damage(s, &why)) {
         struct pack_ref ref = {.frame.number = 0};
         (void)table_node_child_ref(c->path[d - 1], i, &ref);
         c->bad(c->bad_ctx, &ref, &why);

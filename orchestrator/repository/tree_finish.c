@@ -1,5 +1,6 @@
 #include "orchestrator/base/cleanup.h"
 #include "orchestrator/base/failpoint.h"
+#include "orchestrator/base/log.h"
 #include "orchestrator/repository/tree_internal.h"
 
 #include <stdlib.h>
@@ -364,5 +365,7 @@ tide_status tree_writer_finish(struct tree_writer *w, struct backup *b, struct t
     if (s == TIDE_OK)
         s = fill_backup(w, &totals, b, err);
     merge_free(m);
+    if (atomic_load(&w->unreadable) > 0)
+        TIDE_LOG(TIDE_LOG_WARN, "backup.parent.not_compared", TIDE_U64("ranges", atomic_load(&w->unreadable)));
     return s == TIDE_OK ? s : tide_wrap(err, s, "finishing the backup");
 }

@@ -118,6 +118,7 @@ struct tree_writer {
     struct tree_lane *lanes; /* one a job, and one for handed-over bytes */
     unsigned n_lanes;
     _Atomic uint64_t bytes_done;
+    _Atomic uint64_t unreadable; /* leaves of the parent that could not be compared with */
     pthread_mutex_t lock;
     /* under lock */
     uint32_t seq;

@@ -214,7 +214,7 @@ tide_status resume_load(struct resume *x, struct pack_source *source, uint32_t h
         struct tide_err why = TIDE_ERR_INIT;
         s = load_pack(x, source, i, hash_epoch, coder, &notes, &why);
         /* What cannot be read is not reused; that is all. */
-        if (s == TIDE_CORRUPT || s == TIDE_NOT_FOUND || s == TIDE_UNSUPPORTED || s == TIDE_DENIED) {
+        if (pack_is_damage(s, &why)) {
             TIDE_LOG(TIDE_LOG_WARN, "backup.resume.skipped", TIDE_STR("error", why.msg));
             s = TIDE_OK;
         }

@@ -235,9 +235,10 @@ tide_status tree_reuse_leaf(struct tree_writer *w, struct tree_lane *l, const ch
     tide_status s = load_old(l, name, leaf, item, &why);
     if (s == TIDE_NOT_FOUND || s == TIDE_OK)
         return TIDE_OK;
-    if (s == TIDE_CORRUPT || s == TIDE_UNSUPPORTED) {
+    if (pack_is_damage(s, &why)) {
         /* A damaged parent must not keep us from making a whole backup: what cannot be compared is stored again. */
-        TIDE_LOG(TIDE_LOG_WARN, "backup.parent.damaged", TIDE_STR("file", name), TIDE_STR("error", why.msg));
+        if (atomic_fetch_add(&w->unreadable, 1) == 0)
+            TIDE_LOG(TIDE_LOG_WARN, "backup.parent.damaged", TIDE_STR("file", name), TIDE_STR("error", why.msg));
         l->have_old = false;
         return TIDE_OK;
     }

@@ -59,17 +59,12 @@ static void tell(struct verify *v, const char *key, const char *file, const stru
     (void)pthread_mutex_unlock(&v->lock);
 }
 
-static bool is_damage(tide_status s)
-{
-    return s == TIDE_CORRUPT || s == TIDE_NOT_FOUND || s == TIDE_UNSUPPORTED;
-}
-
 /* OK when it was damage, and told. */
 static tide_status tell_pack(struct verify *v, const uint8_t *pack, const char *file, tide_status s,
                              const struct tide_err *why, struct tide_err *err)
 {
     char key[REPO_KEY_MAX];
-    if (!is_damage(s)) {
+    if (!pack_is_damage(s, why)) {
         if (err != NULL)
             *err = *why;
         return s;

@@ -102,6 +102,17 @@ void trees_make(const char *dir, unsigned n, uint64_t seed)
     must(mkdir(path, 0750) == 0, path);
 }
 
+void trees_add_large(const char *dir, uint64_t seed)
+{
+    static const uint64_t sizes[] = {64 * MIB - 1, 64 * MIB, 64 * MIB + 1};
+    struct trees_random r = {.state = seed};
+    char name[64];
+    for (unsigned i = 0; i < 3; i++) {
+        (void)snprintf(name, sizeof name, "large%u", i);
+        trees_file(dir, name, sizes[i], i == 1, &r);
+    }
+}
+
 /* ------------------------------------------------------------------ backing up */
 
 static tide_status hand_over(struct tree_writer *w, const char *dir, const char *prefix, uint32_t flags,

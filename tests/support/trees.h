@@ -20,6 +20,8 @@ void trees_file(const char *dir, const char *name, uint64_t size, bool holes, st
 void trees_write(const char *dir, const char *name, uint64_t offset, const void *data, size_t len);
 /* A random tree of about n files, with sizes at the borders of blocks. */
 void trees_make(const char *dir, unsigned n, uint64_t seed);
+/* Three more files, around the size of a leaf. */
+void trees_add_large(const char *dir, uint64_t seed);
 
 struct trees_backup {
     struct repo *repo;

@@ -63,11 +63,12 @@ static void random_tree_comes_back(void **state)
     struct tide_err err = TIDE_ERR_INIT;
     TIDE_AUTO(backup_clear) struct backup b = {.lineage = 0};
     trees_make(f->source, 60, 1);
+    trees_add_large(f->source, 1);
     const struct trees_backup o = {.repo = f->t->repo, .instance = "shop", .dir = f->source};
     ok(trees_run(&o, &b, &err), &err);
     ok(trees_extract(f->t->repo, "shop", &b, f->target, false, &err), &err);
     assert_int_equal(trees_differences(f->source, f->target), 0);
-    assert_int_equal(b.totals.files, 60);
+    assert_int_equal(b.totals.files, 63);
     assert_true(b.totals.new_bytes >= b.totals.stored_bytes);
 }
 
