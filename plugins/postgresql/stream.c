@@ -38,15 +38,15 @@ static int64_t now_pg_us(void)
 /* -------------------------------------------------------------------- status */
 
 /*
- * What may be confirmed.  Before anything is durable it is where we started: nobody needs what lies before, and a
- * slot made unreserved holds nothing back until it is told a position, so that the first checkpoint could take the
- * very segment that is being sent.
+ * What may be confirmed.  A slot made unreserved holds nothing back until it is told a position, and the first
+ * checkpoint could take the very segment that is being sent: it is told at once where we began, for nobody needs
+ * what lies before.  A slot that holds log already is never moved back to there.
  */
 static uint64_t confirmable(const struct stream *st)
 {
     struct tide_pos durable = st->sink->durable(st->sink->ctx);
 
-    if (durable.lo < st->params->from.lo)
+    if (st->unreserved && durable.lo < st->params->from.lo)
         return st->params->from.lo;
     return durable.lo < st->received ? durable.lo : st->received;
 }

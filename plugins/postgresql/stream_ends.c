@@ -118,11 +118,15 @@ int pg_stream_compare(struct stream *st, bool *go, struct tide_err *err)
 static int ensure_slot(struct stream *st, const char *slot, struct tide_err *err)
 {
     PG_AUTO(pg_conn_finishp) PGconn *sql = NULL;
+    struct pg_slot state = {0};
     bool made = false;
     int s = pg_conn_open_same(st->host, &st->inst->target, st->conn, PG_CONN_SQL, &sql, err);
 
     if (s == TIDE_OK)
         s = pg_slot_ensure(st->host, sql, slot, &made, err);
+    if (s == TIDE_OK)
+        s = pg_slot_read(st->host, sql, slot, &state, err);
+    st->unreserved = !state.reserved;
     if (s == TIDE_OK && made)
         pg_log(st->host, TIDE_LOG_WARN, "postgresql.slot.recreated",
                "replication slot \"%s\" was not there or was lost, and was made anew", slot);

@@ -18,7 +18,8 @@ struct stream {
     uint64_t received; /* end of what came */
     uint64_t reported; /* durable position of the last status */
     int64_t status_at, heard_at;
-    bool asked; /* for an answer since something was heard */
+    bool unreserved; /* the slot held nothing when we began */
+    bool asked;      /* for an answer since something was heard */
 };
 
 /*

@@ -16,6 +16,7 @@ both="host=$tmp/run,$tmp/run port=$p1,$p2 user=tidemark dbname=postgres"
 log() { "$plugin_log" "$so" "$@"; } # CONNECTION COMMAND ...
 field() { sed -n "s/^$1 //p" <<<"$out" | head -1; }
 slot() { sql "$1" "select coalesce(restart_lsn::text, 'unreserved'), active from pg_replication_slots where slot_name = '${2-tidemark_shop}'"; }
+slot_is_free() { [ "$(slot "$1" | cut -d'|' -f2)" = f ]; }
 flushed() { sql "$1" "select pg_current_wal_flush_lsn()"; }
 at_least() { [ "$(sql "$1" "select '$2'::pg_lsn >= '$3'::pg_lsn")" = t ]; }
 
@@ -69,15 +70,27 @@ before=$(slot "$p1" | cut -d'|' -f1)
 sql "$p1" "insert into t select generate_series(1, 1000)"
 DURABLE=600000 background never "$plugin_log" "$so" "$one" stream - - 600
 never=$pid
-wait_for 20 test "$(sql "$p1" "select count(*) from pg_stat_replication where sent_lsn >= pg_current_wal_flush_lsn() and application_name = 'tidemark_shop'")" = 1
+everything_is_sent() { [ "$(sql "$p1" "select count(*) from pg_stat_replication where sent_lsn >= pg_current_wal_flush_lsn() and application_name = 'tidemark_shop'")" = 1 ]; }
+wait_for 20 everything_is_sent
 is "$(slot "$p1")" "$before|t" "what is not durable is not confirmed"
 exits 1 "a slot in use is busy" log "$one" stream - - 3
 like "$out" "failed stream: busy: .*active for PID" "... and says so"
 kill -9 "$never"
 wait "$never" 2>/dev/null
 
+# But an unreserved slot holds the log from the first moment, or a checkpoint could take what is being sent.
+wait_for 20 slot_is_free "$p1"
+log "$one" remove >/dev/null
+log "$one" setup >/dev/null
+DURABLE=600000 background never "$plugin_log" "$so" "$one" stream "$from" - 600
+never=$pid
+wait_for 20 everything_is_sent
+is "$(slot "$p1")" "$from|t" "a slot holds the log from where we began"
+kill -9 "$never"
+wait "$never" 2>/dev/null
+
 # A commit waits for us, and only as long as it has to.
-wait_for 20 test "$(slot "$p1" | cut -d'|' -f2)" = f
+wait_for 20 slot_is_free "$p1"
 sql "$p1" "alter system set synchronous_standby_names = 'tidemark_shop'" && sql "$p1" "select pg_reload_conf()" >/dev/null
 exits 0 "check sees a synchronous candidate" log "$one" check
 like "$out" "^warning postgresql.synchronous.only_candidate" "... and warns that it is the only one"
@@ -186,7 +199,7 @@ out=$(log "$two" identify)
 from=$(field from)
 
 # The standby is promoted while it streams to us.
-wait_for 20 test "$(slot "$p2" | cut -d'|' -f2)" = f
+wait_for 20 slot_is_free "$p2"
 background promoted "$plugin_log" "$so" "$two" stream - - 60
 promoted=$pid
 wait_for 20 eval 'test "$(slot "$p2" | cut -d"|" -f2)" = t'

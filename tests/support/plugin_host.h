@@ -6,12 +6,14 @@
 #include "orchestrator/base/err.h"
 #include "plugins/tide_plugin.h"
 
+#include <stdatomic.h>
+
 /* Options come as "key", "value", ..., NULL; the array is borrowed.  Log lines are dropped. */
 struct test_host {
     struct tide_host host;
     const char *const *options;
     const char *instance;
-    bool cancelled;
+    atomic_bool cancelled;
     int cancel_fd; /* -1: none */
 };
 
