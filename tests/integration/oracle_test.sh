@@ -39,6 +39,7 @@ kill_one() {
         background backup tm backup shop
         sleep 0.5
         kill -9 "$pid"
+        sleep 1 # its worker goes with it
         ;;
     esac
 }
