@@ -8,13 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE        1000u
-#define MEMBERS_MAX 1024u
+#define PAGE 1000u
 
-/* Objects of one level that join. */
+/* Objects of one level that join; of two writers they may overlap. */
 struct run {
-    struct log_name *members; /* MEMBERS_MAX; owned */
-    size_t n, chain;          /* chain: those that extend it */
+    struct log_name *members; /* LOG_MERGE_COUNT; owned */
+    size_t n;
     struct tide_pos start, end;
 };
 
@@ -74,7 +73,7 @@ static tide_status list_page(struct pass *p, const char *after, struct tide_err 
 static void run_begin(struct run *r, const struct log_name *n)
 {
     r->members[0] = *n;
-    r->n = r->chain = 1;
+    r->n = 1;
     r->start = n->start;
     r->end = n->end;
 }
@@ -102,7 +101,7 @@ static tide_status run_merge(struct pass *p, struct tide_err *err)
     }
     if (s == TIDE_OK) {
         p->c->from[p->level] = p->run.end;
-        p->run.n = p->run.chain = 0;
+        p->run.n = 0;
     }
     return s;
 }
@@ -116,22 +115,21 @@ static tide_status run_add(struct pass *p, const struct log_name *n, struct tide
         r->n = 0; /* large enough, or the last of its file */
         return TIDE_OK;
     }
+    if (!pos_before(p->c->from[p->level], n->end))
+        return TIDE_OK; /* another writer's, of log that is merged already */
     if (r->n == 0 || pos_before(r->end, n->start) || n->start.hi != r->start.hi) {
         run_begin(r, n);
         return TIDE_OK;
     }
-    bool extends = pos_before(r->end, n->end);
-    if ((extends && pos_distance(r->start, n->end) > MERGE_MAX_BYTES) || r->n == MEMBERS_MAX) {
-        if (r->chain >= MERGE_MIN_COUNT)
+    if (pos_distance(r->start, n->end) > MERGE_MAX_BYTES) {
+        if (r->n >= MERGE_MIN_COUNT)
             s = run_merge(p, err);
         run_begin(r, n);
         return s;
     }
     r->members[r->n++] = *n;
-    if (!extends)
-        return TIDE_OK;
-    r->end = n->end;
-    return ++r->chain == LOG_MERGE_COUNT ? run_merge(p, err) : TIDE_OK;
+    r->end = pos_max(r->end, n->end);
+    return r->n == LOG_MERGE_COUNT ? run_merge(p, err) : TIDE_OK;
 }
 
 /* A merger that was killed between the large object and the tombstones of the small ones left them there for good. */
@@ -205,7 +203,7 @@ tide_status merge_pass(const struct merge_options *o, struct merge_cursor *c, ui
     if (c->lineage != o->lineage) {
         *c = (struct merge_cursor){.lineage = o->lineage};
     }
-    p.run.members = calloc(MEMBERS_MAX, sizeof *p.run.members);
+    p.run.members = calloc(LOG_MERGE_COUNT, sizeof *p.run.members);
     p.page.names = calloc(PAGE, sizeof *p.page.names);
     if (p.run.members == NULL || p.page.names == NULL)
         return tide_fail(err, TIDE_NO_MEMORY, "out of memory merging log");
