@@ -17,7 +17,7 @@ static void check_tls(struct check *c, const struct pg_endpoint *e, const char *
             where, mode);
 }
 
-static void check_slot(struct check *c, PGconn *conn, const char *where, const char *name, bool others)
+static void check_slot(struct check *c, PGconn *conn, const char *where, const char *name, struct pg_slot *out)
 {
     struct pg_slot slot;
     char fix[200];
@@ -38,22 +38,21 @@ static void check_slot(struct check *c, PGconn *conn, const char *where, const c
         check_add(c, CHECK_CRITICAL, "postgresql.slot.lost", fix,
                   "the server on \"%s\" gave up replication slot \"%s\": log was removed before we had it", where,
                   name);
-    else if (slot.reserved && !slot.active && !others)
-        check_add(c, CHECK_WARNING, "postgresql.slot.idle", "tidemark run, or ship",
-                  "replication slot \"%s\" on \"%s\" holds back %" PRIu64 " MiB of log and nobody streams", name,
-                  where, slot.held_bytes >> 20);
     else if (slot.held_bytes > HELD_BACK_WARNING)
         check_add(c, CHECK_WARNING, "postgresql.slot.held_back", NULL,
                   "replication slot \"%s\" holds back %" PRIu64 " MiB of log on \"%s\"", name, slot.held_bytes >> 20,
                   where);
     else
         check_add(c, CHECK_OK, "postgresql.slot", NULL, "replication slot \"%s\" is there on \"%s\"", name, where);
+    *out = slot;
 }
 
 int check_hosts(struct check *c)
 {
     const struct pg_target *t = &c->inst->target;
     char name[PG_SLOT_NAME_SIZE], where[300], first_primary[300] = "";
+    uint64_t held = 0;
+    bool active = false, reserved = false;
 
     pg_slot_name(c->inst->host, name);
     for (size_t i = 0; i < t->n_endpoints; i++) {
@@ -78,7 +77,15 @@ int check_hosts(struct check *c)
                       "\"%s\" and \"%s\" both say that they are the primary", first_primary, where);
         else if (!standby)
             (void)snprintf(first_primary, sizeof first_primary, "%s", where);
-        check_slot(c, conn, where, name, t->n_endpoints > 1);
+        struct pg_slot slot = {0};
+        check_slot(c, conn, where, name, &slot);
+        held = slot.held_bytes > held ? slot.held_bytes : held;
+        active = active || slot.active;
+        reserved = reserved || slot.reserved;
     }
+    /* Of several hosts only one streams; but one of them has to. */
+    if (reserved && !active)
+        check_add(c, CHECK_WARNING, "postgresql.slot.idle", "tidemark run, or ship",
+                  "replication slot \"%s\" holds back %" PRIu64 " MiB of log and nobody streams", name, held >> 20);
     return TIDE_OK;
 }

@@ -13,9 +13,10 @@ static int check_functions(struct check *c, const char *user)
     static const char *const before_15[] = {"pg_start_backup(text,boolean,boolean)",
                                             "pg_stop_backup(boolean,boolean)"};
     static const char *const since_15[] = {"pg_backup_start(text,boolean)", "pg_backup_stop(boolean)"};
+    const char *method = c->inst->host->option(c->inst->host->ctx, "backup_method");
     const char *const *names = pg_major(c->conn) < 15 ? before_15 : since_15;
 
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 2 && (method == NULL || strcmp(method, "stream") != 0); i++) {
         PG_AUTO(pg_result_clearp) PGresult *res = NULL;
         char sql[200], fix[300];
 

@@ -7,6 +7,7 @@
 
 #define CONNECT_TIMEOUT_MS 10000
 #define SETUP_TIMEOUT_MS   30000
+#define LOOK_AGAIN_MS      10000
 #define MAX_KEYWORDS       80
 
 /* -------------------------------------------------------------- connecting */
@@ -334,11 +335,33 @@ int pg_conn_open_same(const struct tide_host *host, const struct pg_target *targ
                             PQhost(conn));
 }
 
+/* A connection that the server has closed looks sound until it is read from. */
+static bool is_alive(PGconn *conn)
+{
+    return conn != NULL && PQstatus(conn) == CONNECTION_OK && PQconsumeInput(conn) && PQstatus(conn) == CONNECTION_OK;
+}
+
+/* Of several hosts a standby was taken because no primary answered; now and then one is looked for again. */
+static bool look_for_primary(struct pg_instance *inst)
+{
+    const char *attrs;
+    int64_t now = pg_monotonic_ms();
+
+    if (!pg_conn_is_standby(inst->conn) || preference_of(&inst->target, PG_CONN_SQL, &attrs) != PREFER_PRIMARY ||
+        now - inst->looked_ms < LOOK_AGAIN_MS)
+        return false;
+    inst->looked_ms = now;
+    return true;
+}
+
 int pg_connect(struct pg_instance *inst, struct tide_err *err)
 {
-    if (inst->conn != NULL && PQstatus(inst->conn) == CONNECTION_OK)
+    bool alive = is_alive(inst->conn);
+
+    if (alive && !look_for_primary(inst))
         return TIDE_OK;
     pg_disconnect(inst);
+    inst->looked_ms = pg_monotonic_ms();
     return pg_conn_open(inst->host, &inst->target, PG_CONN_SQL, &inst->conn, err);
 }
 

@@ -29,7 +29,8 @@ struct pg_target {
 struct pg_instance {
     const struct tide_host *host; /* borrowed */
     struct pg_target target;
-    PGconn *conn; /* ordinary connection of this handle; see pg_connect() */
+    PGconn *conn;      /* ordinary connection of this handle; see pg_connect() */
+    int64_t looked_ms; /* when a primary was looked for last */
 
     /* Strings handed to the core; each is replaced by the next call that makes one. */
     char *evidence, *server_version, *next_evidence;
@@ -66,7 +67,8 @@ int pg_conn_open(const struct tide_host *host, const struct pg_target *target, e
 int pg_conn_open_endpoint(const struct tide_host *host, const struct pg_target *target,
                           const struct pg_endpoint *endpoint, enum pg_conn_kind kind, PGconn **conn,
                           struct tide_err *err) PG_MUST_CHECK;
-/* inst->conn, opened when it is not there or is broken. */
+/* inst->conn, opened when it is not there or is broken, or, of several hosts, is a standby's and a primary answers.
+ */
 int pg_connect(struct pg_instance *inst, struct tide_err *err) PG_MUST_CHECK;
 void pg_disconnect(struct pg_instance *inst);
 

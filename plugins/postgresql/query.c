@@ -85,7 +85,7 @@ int pg_status_of_sqlstate(const char *sqlstate)
         {"57P", TIDE_AGAIN},       {"53300", TIDE_AGAIN},   {"53200", TIDE_AGAIN},   {"40", TIDE_AGAIN},
         {"42704", TIDE_NOT_FOUND}, {"42710", TIDE_EXISTS},  {"55006", TIDE_BUSY},    {"42883", TIDE_UNSUPPORTED},
         {"0A", TIDE_UNSUPPORTED},  {"3D000", TIDE_INVALID}, {"53400", TIDE_REFUSED}, {"55000", TIDE_REFUSED},
-        {"XX001", TIDE_CORRUPT},   {"XX002", TIDE_CORRUPT},
+        {"XX001", TIDE_CORRUPT},   {"XX002", TIDE_CORRUPT}, {"42", TIDE_INVALID},
     };
 
     for (size_t i = 0; sqlstate != NULL && i < sizeof map / sizeof map[0]; i++)

@@ -24,7 +24,7 @@ struct wal_scan {
     enum scan_mode mode;
     uint64_t skip_to;
     uint64_t zero_until; /* SCAN_ENDED: what is left of the page where the log ends has never been written */
-    bool padding; /* what is skipped follows a segment switch */
+    bool padding;        /* what is skipped follows a segment switch */
 
     uint8_t header[WAL_LONG_HEADER]; /* a page header that came in parts */
     uint32_t header_have;

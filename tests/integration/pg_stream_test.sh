@@ -44,6 +44,11 @@ is "$(slot "$p1")" "unreserved|f" "... not the first one's"
 
 # ------------------------------------------------------------------ identity
 
+# Two hosts of which one is away: whoever answers does, and the primary once it is there.
+exits 0 "of two hosts one may be away" log "host=$tmp/run,$tmp/run port=$p2,$p1 user=tidemark dbname=postgres" clock
+exits 0 "check names the host that is away" log "$both" check
+like "$out" "^critical postgresql.connection .*:$p2" "... critically"
+
 exits 0 "the log has an identity" log "$one" identify
 is "$(field branch)" 1 "... on timeline 1"
 like "$out" "^system_identifier=$(sql "$p1" "select system_identifier from pg_control_system()")$" "... with the system's identifier"
@@ -197,6 +202,9 @@ wait "$kept" 2>/dev/null
 
 out=$(log "$two" identify)
 from=$(field from)
+
+exits 0 "check sees that nobody streams" log "$both" check
+like "$out" "^warning postgresql.slot.idle .* nobody streams" "... though log is held back"
 
 # The standby is promoted while it streams to us.
 wait_for 20 slot_is_free "$p2"
