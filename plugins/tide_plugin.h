@@ -282,7 +282,8 @@ struct tide_log_scan_sink {
 
 /* Where a scanner stands.  Log may be cut at whole_end; what lies behind is a record still incomplete. */
 struct tide_log_mark {
-    uint32_t struct_size, reserved;
+    uint32_t struct_size;
+    uint32_t ended; /* nothing was written behind whole_end: zeros, or what an older file left there */
     struct tide_pos first_start; /* of the first record that begins in what was fed; none: none yet */
     struct tide_pos last_start;  /* of the last complete record */
     struct tide_pos whole_end;   /* behind the last complete record (and padding that nothing can follow) */

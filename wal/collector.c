@@ -126,6 +126,11 @@ struct tide_pos collector_whole_end(const struct collector *c)
     return pos_max(c->at, pos_min(c->mark.whole_end, c->fed));
 }
 
+bool collector_ended(const struct collector *c)
+{
+    return c->mark.ended != 0;
+}
+
 bool collector_has_whole(const struct collector *c)
 {
     return c->len > 0 && pos_before(c->at, collector_whole_end(c));
@@ -264,22 +269,12 @@ static tide_status close_piece(struct collector *c, size_t len, struct tide_pos 
 
 tide_status collector_cut(struct collector *c, enum collector_cut how, struct tide_err *err)
 {
-    struct tide_pos end = how == COLLECTOR_ALL ? c->fed : collector_whole_end(c);
+    bool all = how == COLLECTOR_ALL && !collector_ended(c);
+    struct tide_pos end = all ? c->fed : collector_whole_end(c);
 
     if (c->len == 0 || !pos_before(c->at, end))
         return TIDE_OK;
-    return close_piece(c, how == COLLECTOR_ALL ? c->len : (size_t)pos_distance(c->at, end), end, err);
-}
-
-bool collector_goes_on(struct collector *c)
-{
-    static const uint8_t blank[64];
-    struct tide_log_scan_sink sink = {.struct_size = sizeof sink, .event = ignore_event};
-    struct tide_log_mark mark = {.struct_size = sizeof mark};
-    struct tide_err err = TIDE_ERR_INIT;
-
-    /* To a scanner within a record these are no damage yet; to one that saw the log end, anything is. */
-    return c->o.plugin->log_scan_feed(c->scan, blank, sizeof blank, &sink, &mark, &err) == TIDE_OK;
+    return close_piece(c, all ? c->len : (size_t)pos_distance(c->at, end), end, err);
 }
 
 /* A piece has reached its size. */
@@ -326,6 +321,8 @@ static tide_status feed_slice(struct collector *c, const uint8_t *data, size_t l
         return s;
     s = scan(c, data, len, err);
     c->fed = pos_add(c->fed, len);
+    if (collector_ended(c))
+        c->len = (size_t)pos_distance(c->at, collector_whole_end(c));
     if (s == TIDE_OK && (c->len >= c->o.object_bytes || (c->tally.full && collector_has_whole(c))))
         s = cut_large(c, err);
     return s;

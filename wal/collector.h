@@ -52,17 +52,16 @@ enum collector_cut {
 };
 /* Closes what is open, if there is anything; it can then be taken. */
 tide_status collector_cut(struct collector *c, enum collector_cut how, struct tide_err *err) TIDE_MUST_CHECK;
-/* Whether log can go on behind what was fed.  False: the scanner saw that nothing was written there.  The last call.
- */
-bool collector_goes_on(struct collector *c);
 /* The oldest closed piece, or NULL; the caller's to free. */
 struct log_piece *collector_take(struct collector *c);
 
 struct tide_pos collector_end(const struct collector *c);       /* behind the last byte fed */
 struct tide_pos collector_whole_end(const struct collector *c); /* where COLLECTOR_WHOLE would cut now */
-bool collector_has_whole(const struct collector *c);            /* COLLECTOR_WHOLE would give something */
-bool collector_has_closed(const struct collector *c);           /* collector_take would give something */
-uint64_t collector_bytes(const struct collector *c);            /* in memory, closed pieces as well */
+/* Nothing was written behind the whole end: what was fed there is no log, and is dropped. */
+bool collector_ended(const struct collector *c);
+bool collector_has_whole(const struct collector *c);     /* COLLECTOR_WHOLE would give something */
+bool collector_has_closed(const struct collector *c);    /* collector_take would give something */
+uint64_t collector_bytes(const struct collector *c);     /* in memory, closed pieces as well */
 int64_t collector_open_since(const struct collector *c); /* monotonic; of the open piece's first byte; 0: empty */
 
 #endif

@@ -204,10 +204,7 @@ static tide_status fill_hole(struct putting *p, struct tide_pos from, struct tid
         s = feed_files(p, c, to, &whole, err);
     if (s != TIDE_OK)
         return s;
-    bool all = whole && (to_stored || p->complete);
-    if (all && !to_stored && !pos_equal(collector_whole_end(c), to))
-        all = collector_goes_on(c);
-    s = collector_cut(c, all ? COLLECTOR_ALL : COLLECTOR_WHOLE, err);
+    s = collector_cut(c, whole && (to_stored || p->complete) ? COLLECTOR_ALL : COLLECTOR_WHOLE, err);
     return s == TIDE_OK ? put_closed(p, c, err) : s;
 }
 

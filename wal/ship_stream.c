@@ -87,6 +87,8 @@ static int on_bytes(void *ctx, struct tide_pos start, struct tide_pos end, const
     }
     ship_lock(s);
     st = collector_feed(s->collector, start, end, data, len, err);
+    if (st == TIDE_OK && collector_ended(s->collector))
+        st = tide_fail(err, TIDE_CORRUPT, "the server sent bytes that are no log");
     if (st == TIDE_OK) {
         s->state.received = pos_max(end, x->target.resume);
         s->last_arrival_us = tide_monotonic_us();

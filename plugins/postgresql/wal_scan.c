@@ -345,6 +345,7 @@ int pg_log_scan_feed(void *p, const void *data, size_t len, const struct tide_lo
         s = wal_blocks_flush(&scan->blocks, err);
     if (s != TIDE_OK)
         scan->mode = SCAN_BROKEN;
+    scan->mark.ended = scan->mode == SCAN_ENDED;
     scan->mark.struct_size = mark->struct_size;
     pg_copy_out(mark, mark->struct_size, &scan->mark, sizeof scan->mark);
     return s;

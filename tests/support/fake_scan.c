@@ -227,5 +227,6 @@ int fake_scan_feed(void *p, const void *data, size_t len, const struct tide_log_
         status = feed_some(s, bytes, len, &used, sink, err);
     }
     *mark = s->mark;
+    mark->ended = s->mode == ENDED;
     return status;
 }
