@@ -128,6 +128,7 @@ tide_tmp() {
 tide_cleanup() {
     local rc=$? p d
     trap - EXIT
+    [ "$BASHPID" = "$$" ] || exit "$rc" # a child that has not executed its program yet
     for p in ${tide_pids[@]+"${tide_pids[@]}"}; do kill "$p" 2>/dev/null; done
     for p in ${tide_pids[@]+"${tide_pids[@]}"}; do
         wait_for 10 tide_gone "$p" || kill -9 "$p" 2>/dev/null
