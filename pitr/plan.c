@@ -68,6 +68,44 @@ static const struct ambiguous_range *ambiguity_at(const struct plan_state *p, ui
     return NULL;
 }
 
+static const struct backup *backup_named(const struct plan_state *p, const char *id)
+{
+    for (size_t i = 0; i < p->backups.n; i++)
+        if (strcmp(p->backups.items[i].id, id) == 0)
+            return &p->backups.items[i];
+    return NULL;
+}
+
+/*
+ * Names of objects say where stamps may have run back; the log itself says whether the time has more than one
+ * meaning. One meaning: stamps pass it once, and for good.
+ */
+static tide_status prove_one_meaning(const struct plan_state *p, const struct restore_window *w,
+                                     const struct ambiguous_range *a, int64_t us, struct tide_err *err)
+{
+    const struct backup *first = backup_named(p, w->first_backup);
+    struct lineage_step path[LINEAGE_PATH_MAX];
+    struct crossing_set found;
+    size_t n = 0;
+    tide_status s = lineage_path(&p->lineages, w->lineage, path, &n, err);
+
+    if (s == TIDE_OK)
+        s = crossings_find(&(struct crossing_options){.repo = p->o->repo,
+                                                      .instance = p->o->instance,
+                                                      .plugin = p->o->plugin,
+                                                      .host = p->o->host,
+                                                      .lineages = &p->lineages,
+                                                      .path = path,
+                                                      .n_path = n,
+                                                      .from = first == NULL ? w->from : first->start,
+                                                      .time_us = us,
+                                                      .tolerance_us = p->o->clock_tolerance_us},
+                           &found, err);
+    if (s != TIDE_OK)
+        return s;
+    return found.n <= 1 && !found.ran_back ? TIDE_OK : plan_refuse_ambiguous(p, a, &found, us, err);
+}
+
 /* The lineage on whose stored log a position lies: the youngest that begins at or before it. */
 static tide_status lineage_of_target(struct plan_state *p, struct tide_err *err)
 {
@@ -81,10 +119,8 @@ static tide_status lineage_of_target(struct plan_state *p, struct tide_err *err)
         if (w == NULL)
             return plan_refuse_time(p, t->time_us, err);
         const struct ambiguous_range *a = ambiguity_at(p, w->lineage, t->time_us);
-        if (a != NULL)
-            return plan_refuse_ambiguous(p, a, t->time_us, err);
         p->lineage = w->lineage;
-        return TIDE_OK;
+        return a == NULL ? TIDE_OK : prove_one_meaning(p, w, a, t->time_us, err);
     }
     if (t->kind == TARGET_BACKUP) {
         for (size_t i = 0; i < p->backups.n; i++) {

@@ -3,6 +3,7 @@
 
 /* Shared by plan.c (which backup, which lineage, is it proved) and refuse.c (what to say when it is not). */
 
+#include "pitr/crossing.h"
 #include "pitr/cut.h"
 
 struct plan_state {
@@ -17,8 +18,8 @@ struct plan_state {
 /* TIDE_OUTSIDE, with the nearest restorable times and, where one is known, the reason (a gap, no backup). */
 tide_status plan_refuse_time(const struct plan_state *p, int64_t us, struct tide_err *err);
 /* TIDE_OUTSIDE for a time that means more than one position, with the candidates. */
-tide_status plan_refuse_ambiguous(const struct plan_state *p, const struct ambiguous_range *a, int64_t us,
-                                  struct tide_err *err);
+tide_status plan_refuse_ambiguous(const struct plan_state *p, const struct ambiguous_range *a,
+                                  const struct crossing_set *candidates, int64_t us, struct tide_err *err);
 
 /* Collects into plan->settings what recovery insists on and the log changed between backup and target. */
 tide_status plan_settings(const struct plan_state *p, struct plan *plan, struct tide_err *err) TIDE_MUST_CHECK;

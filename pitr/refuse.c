@@ -76,25 +76,46 @@ tide_status plan_refuse_time(const struct plan_state *p, int64_t us, struct tide
     return s;
 }
 
-tide_status plan_refuse_ambiguous(const struct plan_state *p, const struct ambiguous_range *a, int64_t us,
-                                  struct tide_err *err)
+/* "lsn:0/3000028 (after TIME, before TIME)" for each. */
+static void candidates_text(const struct plan_state *p, const struct crossing_set *found, char *out, size_t size)
 {
-    char asked[TIDE_TIME_TEXT], from[TIDE_TIME_TEXT], to[TIDE_TIME_TEXT], at[64];
+    size_t used = 0;
+
+    out[0] = '\0';
+    for (size_t i = 0; i < found->n && used < size; i++) {
+        const struct crossing *c = &found->items[i];
+        bool none = tide_pos_is_none(c->included.end);
+        char at[64], last[TIDE_TIME_TEXT], next[TIDE_TIME_TEXT];
+        p->o->plugin->pos_format(none ? c->excluded.start : c->included.end, at, sizeof at);
+        tide_time_format(c->included.time_us, last);
+        tide_time_format(c->excluded.time_us, next);
+        int n = snprintf(out + used, size - used, "%slsn:%s (last commit %s, next %s)", i == 0 ? "" : "; ", at, last,
+                         next);
+        used += n < 0 ? 0 : (size_t)n;
+    }
+}
+
+tide_status plan_refuse_ambiguous(const struct plan_state *p, const struct ambiguous_range *a,
+                                  const struct crossing_set *candidates, int64_t us, struct tide_err *err)
+{
+    char asked[TIDE_TIME_TEXT], from[TIDE_TIME_TEXT], to[TIDE_TIME_TEXT], at[64], text[400];
+    int64_t before, after, ignored;
 
     tide_time_format(us, asked);
     tide_time_format(a->from_us, from);
     tide_time_format(a->to_us, to);
     p->o->plugin->pos_format(a->at, at, sizeof at);
-    int64_t before, after;
-    window_nearest(&p->windows, a->lineage, a->from_us - 1, &before, &after);
-    if (err != NULL) {
-        nearest_text(before, err->before);
-        window_nearest(&p->windows, a->lineage, a->to_us, &before, &after);
-        nearest_text(after, err->after);
-    }
     tide_status s =
         tide_fail(err, TIDE_OUTSIDE,
                   "%s means more than one moment: commit stamps of lineage %u ran back from %s to %s near %s", asked,
                   a->lineage, to, from, at);
+    if (err == NULL)
+        return s;
+    candidates_text(p, candidates, text, sizeof text);
+    s = tide_hint(err, s, "Choose a position: %s", text);
+    window_nearest(&p->windows, a->lineage, a->from_us - 1, &before, &ignored);
+    window_nearest(&p->windows, a->lineage, a->to_us, &ignored, &after);
+    nearest_text(before, err->before);
+    nearest_text(after, err->after);
     return s;
 }

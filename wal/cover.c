@@ -52,8 +52,8 @@ static struct cover_segment *segment_begin(struct cover *c, struct tide_pos from
     if (items == NULL)
         return NULL;
     c->items = items;
-    items[c->n] =
-        (struct cover_segment){.from = from, .to = from, .first_us = TIDE_TIME_NONE, .latest_us = TIDE_TIME_NONE};
+    items[c->n] = (struct cover_segment){
+        .from = from, .to = from, .first_us = TIDE_TIME_NONE, .latest_us = TIDE_TIME_NONE, .max_us = TIDE_TIME_NONE};
     return &items[c->n++];
 }
 
@@ -85,16 +85,16 @@ static tide_status take_times(struct cover_segment *g, struct times *t, const st
                                 .from_us = n->min_us,
                                 .to_us = inner || t->max_us == TIDE_TIME_NONE ? max_us : t->max_us,
                                 .at = n->start};
-    t->max_us = max_us;
+    t->max_us = g->max_us = max_us;
     return inner || border ? ambiguity_add(ambiguous, &r, err) : TIDE_OK;
 }
 
-tide_status cover_walk(const struct window_options *o, uint32_t lineage, struct tide_pos from, struct cover *out,
-                       struct ambiguity_list *ambiguous, struct tide_err *err)
+tide_status cover_walk(const struct window_options *o, uint32_t lineage, struct tide_pos from, int64_t max_us,
+                       struct cover *out, struct ambiguity_list *ambiguous, struct tide_err *err)
 {
     TIDE_AUTO(walk_closep) struct log_walk *w = NULL;
     struct cover_segment *g = NULL;
-    struct times t = {.tolerance_us = o->clock_tolerance_us, .max_us = TIDE_TIME_NONE};
+    struct times t = {.tolerance_us = o->clock_tolerance_us, .max_us = max_us};
     tide_status s = log_walk_open(o->repo, o->instance, lineage, from, &w, err);
 
     while (s == TIDE_OK) {
@@ -112,6 +112,7 @@ tide_status cover_walk(const struct window_options *o, uint32_t lineage, struct 
             break;
         if (g == NULL && (g = segment_begin(out, tide_pos_is_none(at) ? n.start : at)) == NULL)
             return tide_fail(err, TIDE_NO_MEMORY, "out of memory computing the restore window");
+        g->max_us = t.max_us;
         g->to = n.end;
         if (n.max_us != TIDE_TIME_NONE)
             s = take_times(g, &t, &n, ambiguous, err);

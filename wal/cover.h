@@ -11,6 +11,7 @@ struct cover_segment {
     int64_t first_us;           /* the earliest commit of the first object with commits */
     int64_t latest_us;          /* the newest time that is sure: where stamps stepped back, the one after the step */
     struct tide_pos latest_end; /* of the object that latest_us is from */
+    int64_t max_us;             /* the newest stamp so far, its parents' before it as well */
 };
 
 struct cover {
@@ -24,9 +25,9 @@ struct ambiguity_list {
 };
 
 void cover_clear(struct cover *c);
-/* Walks from `from` to the end of the lineage. */
-tide_status cover_walk(const struct window_options *o, uint32_t lineage, struct tide_pos from, struct cover *out,
-                       struct ambiguity_list *ambiguous, struct tide_err *err) TIDE_MUST_CHECK;
+/* Walks from `from` to the end of the lineage.  max_us: the newest stamp before `from`, in its parents; or none. */
+tide_status cover_walk(const struct window_options *o, uint32_t lineage, struct tide_pos from, int64_t max_us,
+                       struct cover *out, struct ambiguity_list *ambiguous, struct tide_err *err) TIDE_MUST_CHECK;
 /* Joins with the range before when they touch. */
 tide_status ambiguity_add(struct ambiguity_list *l, const struct ambiguous_range *r,
                           struct tide_err *err) TIDE_MUST_CHECK;

@@ -13,6 +13,7 @@ struct branch {
     bool walked;
     bool inherited;               /* some backup of an ancestor reaches its start without a gap */
     const struct backup *heir_of; /* that backup */
+    int64_t before_us;            /* then: the newest stamp of the log that leads to its start, or none */
 };
 
 struct gap_list {
@@ -105,6 +106,7 @@ static void inherit(const struct computing *c, struct branch *b)
     if (p->inherited && pos_equal(fork, p->l->start)) {
         b->inherited = true;
         b->heir_of = p->heir_of;
+        b->before_us = p->before_us;
         return;
     }
     for (size_t i = 0; i < p->cover.n && !b->inherited; i++) {
@@ -117,6 +119,7 @@ static void inherit(const struct computing *c, struct branch *b)
             b->inherited = true;
             b->heir_of = p->heir_of;
         }
+        b->before_us = g->max_us; /* with the abandoned tail: rather a warning too much */
     }
 }
 
@@ -138,7 +141,9 @@ static tide_status walk(struct computing *c, struct branch *b, struct tide_err *
     if (!wanted)
         return TIDE_OK;
     b->walked = true;
-    return cover_walk(c->o, b->l->number, from, &b->cover, &c->ambiguous, err);
+    /* A failover to a host whose clock is behind is a step back, too. */
+    int64_t before_us = b->inherited && pos_equal(from, b->l->start) ? b->before_us : TIDE_TIME_NONE;
+    return cover_walk(c->o, b->l->number, from, before_us, &b->cover, &c->ambiguous, err);
 }
 
 /* ---- windows */
