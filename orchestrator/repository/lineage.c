@@ -55,21 +55,23 @@ tide_status lineage_create(struct repo *r, const char *instance, struct lineage 
     tide_status s = TIDE_EXISTS;
     for (unsigned i = 0; s == TIDE_EXISTS && i < (wanted != 0 ? 1 : CREATE_TRIES); i++) {
         uint32_t highest;
+        l->number = wanted; /* as it came, when this fails */
         s = record_highest(r, folder, &highest, err);
         if (s != TIDE_OK)
             return s;
         if (wanted != 0 && highest >= wanted)
             return tide_fail(err, TIDE_EXISTS, "lineage %u of \"%s\" was made by somebody else meanwhile", wanted,
                              instance);
-        l->number = highest + 1;
-        if (l->parent != 0 && (l->parent >= l->number || tide_pos_is_none(l->fork)))
-            return tide_fail(err, TIDE_INVALID, "lineage %u of \"%s\" cannot come from lineage %u", l->number,
+        if (l->parent != 0 && (l->parent > highest || tide_pos_is_none(l->fork)))
+            return tide_fail(err, TIDE_INVALID, "lineage %u of \"%s\" cannot come from lineage %u", highest + 1,
                              instance, l->parent);
+        l->number = highest + 1;
         TIDE_AUTO(document_decref) json_t *doc = to_json(l);
-        if (doc == NULL)
-            return tide_fail(err, TIDE_INVALID, "the evidence of a lineage of \"%s\" is no text", instance);
-        s = record_put_numbered(r, folder, l->number, OBJECT_LINEAGE, doc, err);
+        s = doc == NULL ? tide_fail(err, TIDE_INVALID, "the evidence of a lineage of \"%s\" is no text", instance)
+                        : record_put_numbered(r, folder, l->number, OBJECT_LINEAGE, doc, err);
     }
+    if (s != TIDE_OK)
+        l->number = wanted;
     return s;
 }
 

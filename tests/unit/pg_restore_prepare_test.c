@@ -191,7 +191,10 @@ static void recovery_stops_at_the_start_of_the_last_wanted_commit(void **state)
     assert_true(says("tidemark_recovery.conf", "recovery_target_action = 'promote'\n"));
     assert_true(says("tidemark_recovery.conf", "restore_command = '/usr/bin/get ''a b'' %f %p'\n"));
     assert_true(says("tidemark_private.conf", "listen_addresses = ''\n"));
-    p.target_kind = TIDE_TARGET_CONSISTENT;
+    p.target_kind = TIDE_TARGET_CONSISTENT; /* with its last record known, as for a commit */
+    prepare(&p);
+    assert_true(says("tidemark_recovery.conf", "recovery_target_lsn = '1/28'\n"));
+    p.target_start = (struct tide_pos){0};
     prepare(&p);
     assert_true(says("tidemark_recovery.conf", "recovery_target = 'immediate'\n"));
     assert_false(says("tidemark_recovery.conf", "recovery_target_lsn"));
