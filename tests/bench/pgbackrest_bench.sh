@@ -27,11 +27,25 @@ size=$(du -sb "$tmp/db/base" | cut -f1)
 echo "database: $((size / 1000000)) MB; $(nproc) cores"
 
 tide_conf shop "$port" "$tmp/db" </dev/null
-br() {
-    as_pg pgbackrest --stanza=shop --pg1-path="$tmp/db" --pg1-port="$port" --pg1-socket-path="$tmp/run" --pg1-user=postgres \
-        --repo1-path="$tmp/br" --repo1-bundle=y --compress-type=zst --compress-level=3 --process-max=2 --log-path="$tmp/brlog" \
-        --spool-path="$tmp/brspool" --lock-path="$tmp/brlock" --log-level-console=error --log-level-file=off "$@"
-}
+cat >"$tmp/pgbackrest.conf" <<CONF
+[global]
+repo1-path=$tmp/br
+repo1-bundle=y
+compress-type=zst
+compress-level=3
+process-max=2
+log-path=$tmp/brlog
+lock-path=$tmp/brlock
+log-level-console=error
+log-level-file=off
+
+[shop]
+pg1-path=$tmp/db
+pg1-port=$port
+pg1-socket-path=$tmp/run
+pg1-user=postgres
+CONF
+br() { as_pg pgbackrest --config="$tmp/pgbackrest.conf" --stanza=shop "$@"; }
 timed() { # VARIABLE COMMAND...
     local t0 t1 var=$1 rc=0
     shift
@@ -51,7 +65,7 @@ one_pair() {
     background ship tm ship shop
     local shipper=$pid
     sleep 3
-    br stanza-create >/dev/null 2>&1
+    br stanza-create >"$tmp/out" 2>&1 || { cat "$tmp/out"; exit 1; }
     if [ $(($1 % 2)) -eq 0 ]; then
         timed tb tm backup shop --fast --jobs 2
         timed bb br --type=full --start-fast --no-archive-check backup
