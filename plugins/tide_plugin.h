@@ -204,6 +204,7 @@ struct tide_clock {
     uint64_t held_back_bytes; /* log the server keeps for us */
     uint32_t synchronous;     /* enum tide_waiting: settings change while a stream goes on */
     uint32_t reserved;
+    uint64_t branch;          /* that end belongs to, as tide_log_identity.branch; 0: unknown */
 };
 
 enum tide_waiting {

@@ -4,6 +4,7 @@
 #include "orchestrator/base/clock.h"
 #include "orchestrator/base/failpoint.h"
 #include "orchestrator/base/log.h"
+#include "orchestrator/pipe/crypto.h"
 #include "orchestrator/repository/record.h"
 #include "wal/piece.h"
 #include "wal/pos.h"
@@ -147,9 +148,12 @@ static tide_status put(struct making *m, struct tide_err *err)
         if (i->events_json == NULL)
             return tide_fail(err, TIDE_NO_MEMORY, "out of memory merging log");
     }
+    tide_status s = crypto_sha256(m->content.data, m->content.len, i->digest, err);
+    if (s != TIDE_OK)
+        return s;
     TIDE_FAILPOINT("merge-before-put", err);
     m->piece.content = m->content.data;
-    tide_status s = log_piece_put(m->o->repo, m->o->instance, &m->piece, err);
+    s = log_piece_put(m->o->repo, m->o->instance, &m->piece, err);
     m->piece.content = NULL;
     tide_buf_clear(&m->content);
     return s;

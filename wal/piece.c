@@ -1,6 +1,5 @@
 #include "wal/piece.h"
 
-#include "orchestrator/pipe/crypto.h"
 #include "orchestrator/repository/record.h"
 #include <stdlib.h>
 #include <string.h>
@@ -163,10 +162,6 @@ void log_piece_free(struct log_piece *p)
 
 tide_status log_piece_put(struct repo *r, const char *instance, struct log_piece *p, struct tide_err *err)
 {
-    tide_status s = crypto_sha256(p->content, (size_t)p->info.bytes, p->info.digest, err);
-
-    if (s != TIDE_OK)
-        return s;
     refset_sort(&p->refs);
     return log_object_put(r, instance, &p->info, p->content, p->refs.items, p->refs.n, err);
 }

@@ -90,7 +90,8 @@ static bool ask(struct clock_thread *t, struct tide_pos *end)
     }
     ship_lock(s);
     /* A position of another branch means nothing to this one. */
-    if (st == TIDE_OK && lineage == s->state.lineage && s->collector != NULL)
+    bool ours = c.branch == 0 || c.branch == s->tail.branch;
+    if (st == TIDE_OK && ours && lineage == s->state.lineage && s->collector != NULL)
         take_reading(s, &c, before, after);
     if (!ship_stopping(s))
         ship_problem(s, s->clock_problem, st == TIDE_OK ? "wal.ship.clock" : "wal.ship.no_clock",
@@ -141,7 +142,9 @@ static void flush(struct clock_thread *t, uint64_t wanted)
         end = collector_whole_end(s->collector);
     s->flushing = true;
     ship_changed(s);
-    while (pos_before(s->state.durable, end) && !ship_stopping(s) && tide_monotonic_us() < deadline)
+    /* While there is no stream, or nowhere to store, the answer is the state as it is. */
+    while (pos_before(s->state.durable, end) && !ship_stopping(s) && tide_monotonic_us() < deadline &&
+           s->collector != NULL && s->store_problem[0] == '\0' && s->drain_problem[0] == '\0')
         ship_wait(s, deadline - tide_monotonic_us());
     ship_unlock(s);
     beat(t, true);

@@ -76,6 +76,8 @@ struct ship {
     struct tide_pos server_end;         /* as last asked */
     int64_t stored_max_us;              /* newest commit time in the repository that is believed */
     int64_t last_arrival_us;            /* monotonic */
+    uint32_t gap_lineage;               /* notice asks for a backup behind this gap; 0: it does not */
+    struct tide_pos gap_to;
     uint64_t flush_wanted, flush_done;
     bool flushing;
 

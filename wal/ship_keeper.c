@@ -2,8 +2,10 @@
 
 #include "orchestrator/base/clock.h"
 #include "orchestrator/base/log.h"
+#include "orchestrator/repository/backup.h"
 #include "wal/backoff.h"
 #include "wal/merge.h"
+#include "wal/pos.h"
 
 #define LOOK_US  TIDE_SECOND_US
 #define MERGE_US (15 * TIDE_SECOND_US)
@@ -65,7 +67,7 @@ static void look_after_lease(struct ship *s)
 struct keeping {
     struct ship *ship;
     struct merge_cursor cursor;
-    int64_t next_merge, next_sweep;
+    int64_t next_merge, next_sweep, next_notice;
     uint64_t merged_at; /* state.objects when merging last looked */
 };
 
@@ -111,6 +113,32 @@ static void sweep(struct keeping *k)
         TIDE_LOG(TIDE_LOG_INFO, "wal.ship.swept", TIDE_STR("instance", s->o->instance), TIDE_U64("objects", deleted));
 }
 
+/* A gap is no trouble any more once a backup begins behind it. */
+static void look_at_gap(struct keeping *k)
+{
+    struct ship *s = k->ship;
+    struct tide_err err = TIDE_ERR_INIT;
+    struct backup_list list = {0};
+    bool mended = false;
+
+    ship_lock(s);
+    uint32_t lineage = s->gap_lineage;
+    struct tide_pos to = s->gap_to;
+    ship_unlock(s);
+    if (lineage == 0 || backup_list_load(s->o->repo, s->o->instance, &list, &err) != TIDE_OK)
+        return;
+    for (size_t i = 0; i < list.n; i++)
+        mended = mended || list.items[i].lineage > lineage ||
+                 (list.items[i].lineage == lineage && !pos_before(list.items[i].start, to));
+    backup_list_clear(&list);
+    if (!mended)
+        return;
+    ship_lock(s);
+    s->gap_lineage = 0;
+    ship_problem(s, s->notice, "wal.ship.gap_mended", NULL);
+    ship_unlock(s);
+}
+
 void *ship_keeper_main(void *arg)
 {
     struct ship *s = arg;
@@ -124,6 +152,10 @@ void *ship_keeper_main(void *arg)
         look_after_lease(s);
         if (ship_stopping(s))
             break;
+        if (now >= k.next_notice) {
+            look_at_gap(&k);
+            k.next_notice = tide_monotonic_us() + NOTICE_US;
+        }
         if (now >= k.next_merge) {
             merge(&k);
             k.next_merge = tide_monotonic_us() + MERGE_US;

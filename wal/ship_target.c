@@ -253,6 +253,8 @@ static tide_status record_gap(struct ship *s, uint32_t lineage, struct tide_pos 
     if (st != TIDE_OK)
         return tide_wrap(err, st, "recording a gap in the log of \"%s\"", s->o->instance);
     ship_lock(s);
+    s->gap_lineage = lineage;
+    s->gap_to = to;
     ship_problem(s, s->notice, "wal.ship.gap",
                  "log was removed on the server before it was stored: take a new base backup");
     ship_unlock(s);

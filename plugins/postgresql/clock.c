@@ -21,7 +21,9 @@ static const char clock_sql[] =
     "SELECT (extract(epoch FROM t.c) * 1000000)::bigint, "
     "CASE WHEN pg_catalog.pg_is_in_recovery() THEN NULL ELSE pg_catalog.pg_current_wal_insert_lsn() END, "
     "pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size')), "
-    "pg_catalog.current_setting('synchronous_standby_names') FROM t";
+    "pg_catalog.current_setting('synchronous_standby_names'), "
+    "CASE WHEN pg_catalog.pg_is_in_recovery() THEN NULL ELSE "
+    "substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8) END FROM t";
 
 int pg_clock(void *p, struct tide_clock *out, struct tide_err *err)
 {
@@ -45,6 +47,8 @@ int pg_clock(void *p, struct tide_clock *out, struct tide_err *err)
     uint64_t segment_size = strtoull(pg_value(res, 0, 2, "0"), NULL, 10);
     if (!clock.standby && wal_segment_size_valid(segment_size))
         clock.end = pg_pos(wal_normalise(insert, (uint32_t)segment_size));
+    /* After a failover the clock may reach the new primary while the stream still hangs on the old one. */
+    clock.branch = strtoull(pg_value(res, 0, 4, "0"), NULL, 16);
     pg_application_name(inst->host, application, sizeof application);
     clock.synchronous = !clock.standby && pg_sync_names(pg_value(res, 0, 3, ""), application, &others)
                             ? TIDE_WAITING_YES

@@ -130,6 +130,7 @@ static int fake_clock(void *p, struct tide_clock *out, struct tide_err *err)
     out->standby = s->standby;
     out->end = s->standby ? (struct tide_pos){0} : (struct tide_pos){0, s->branches[s->n - 1].end};
     out->held_back_bytes = 0;
+    out->branch = s->branches[s->n - 1].number;
     (void)pthread_mutex_unlock(&s->lock);
     return TIDE_OK;
 }
