@@ -7,9 +7,10 @@
 #include "wal/merge.h"
 #include "wal/pos.h"
 
-#define LOOK_US  TIDE_SECOND_US
-#define MERGE_US (15 * TIDE_SECOND_US)
-#define SWEEP_US (10 * 60 * TIDE_SECOND_US)
+#define LOOK_US   TIDE_SECOND_US
+#define MERGE_US  (15 * TIDE_SECOND_US)
+#define SWEEP_US  (10 * 60 * TIDE_SECOND_US)
+#define NOTICE_US (30 * TIDE_SECOND_US)
 
 tide_status ship_lease_take(struct ship *s, struct tide_err *err)
 {
