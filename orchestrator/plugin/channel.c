@@ -169,7 +169,7 @@ void worker_send_result(struct worker_channel *c, tide_status s, const struct ti
         (void)json_object_set_new(line, "after", json_string(err->after));
     }
     if (data != NULL)
-        (void)json_object_set(line, "data", json_incref((json_t *)(uintptr_t)data));
+        (void)json_object_set(line, "data", (json_t *)(uintptr_t)data);
     send_line(c, line);
     json_decref(line);
 }

@@ -353,6 +353,9 @@ static tide_status judge(struct supervised *w, int status, struct tide_err *err)
         int sig = WTERMSIG(status);
         return tide_fail(err, TIDE_IO, "the worker \"%s\" died of signal %d (%s)", job, sig, strsignal(sig));
     }
+    if (w->has_result && w->result->status == TIDE_OK && WEXITSTATUS(status) != 0)
+        return tide_fail(err, TIDE_IO, "the worker \"%s\" told a result, but ended with exit code %d", job,
+                         WEXITSTATUS(status));
     if (w->has_result)
         return TIDE_OK;
     if (tide_cancel_is_set(w->o->cancel))
