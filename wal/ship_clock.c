@@ -18,6 +18,7 @@ struct clock_thread {
     uint32_t beat_lineage;
     int64_t beat_clock_us;
     unsigned beats;
+    bool retract; /* heartbeats may be stored that speak of a time which the server's clock has not reached */
 };
 
 void ship_resolve_clocks(struct ship *s)
@@ -45,6 +46,7 @@ static void take_reading(struct ship *s, const struct tide_clock *c, int64_t bef
         /* The server's clock was put back: what was said in terms of the old one would over-report. */
         int64_t exposed = was - s->state.restorable_us;
         s->n_clocks = 0;
+        s->clock_put_back = true;
         s->resolved.clock_us = s->stored_max_us = TIDE_TIME_NONE;
         if (s->state.restorable_us != TIDE_TIME_NONE)
             s->state.restorable_us = c->clock_us - exposed;
@@ -101,6 +103,23 @@ static bool ask(struct clock_thread *t, struct tide_pos *end)
     return st == TIDE_OK;
 }
 
+/*
+ * A heartbeat from before the clock was put back promises moments that are still to come.  The server's clock may
+ * have been put back while nobody shipped, too.
+ */
+static void retract(struct clock_thread *t, uint32_t lineage, int64_t server_clock_us)
+{
+    const struct wal_ship_options *o = t->ship->o;
+    struct tide_err err = TIDE_ERR_INIT;
+
+    if (lineage == 0 || server_clock_us == TIDE_TIME_NONE)
+        return;
+    tide_status st = heartbeat_retract(o->repo, o->instance, lineage, server_clock_us + o->clock_tolerance_us, &err);
+    t->retract = st != TIDE_OK;
+    if (st != TIDE_OK)
+        TIDE_LOG(TIDE_LOG_DEBUG, "wal.ship.not_retracted", TIDE_STR("reason", err.msg));
+}
+
 /* The statement that others can read.  Only when commits do not say as much by themselves. */
 static void beat(struct clock_thread *t, bool now)
 {
@@ -112,12 +131,18 @@ static void beat(struct clock_thread *t, bool now)
     uint32_t lineage = s->state.lineage;
     bool spooled = s->state.spooled_bytes > 0;
     bool news = r.clock_us != TIDE_TIME_NONE && r.clock_us > s->stored_max_us && lineage != 0;
+    bool again = s->clock_put_back || lineage != t->beat_lineage;
+    int64_t server_clock_us = s->state.server_clock_us;
+    s->clock_put_back = false;
     ship_unlock(s);
-    if (lineage != t->beat_lineage) {
+    if (again) {
         t->beat_lineage = lineage;
         t->beat_clock_us = TIDE_TIME_NONE;
         t->next_beat_us = 0;
+        t->retract = true;
     }
+    if (t->retract)
+        retract(t, lineage, server_clock_us);
     if (!news || spooled || r.clock_us <= t->beat_clock_us || (!now && tide_monotonic_us() < t->next_beat_us))
         return;
     tide_status st = heartbeat_put(s->o->repo, s->o->instance, lineage, r.clock_us, r.end, &err);

@@ -74,6 +74,7 @@ struct ship {
     size_t n_clocks;
     struct ship_clock_reading resolved; /* the newest whose end is durable */
     struct tide_pos server_end;         /* as last asked */
+    bool clock_put_back;                /* by the server; for the clock thread */
     int64_t stored_max_us;              /* newest commit time in the repository that is believed */
     int64_t last_arrival_us;            /* monotonic */
     uint32_t gap_lineage;               /* notice asks for a backup behind this gap; 0: it does not */

@@ -111,7 +111,8 @@ tide_status heartbeat_newest(struct repo *r, const char *instance, uint32_t line
 
 struct prune_list {
     unsigned keep;
-    size_t n;
+    char until[NAME_LEN + 1]; /* names before it; empty: all */
+    size_t folder_len, n;
     char (*keys)[REPO_KEY_MAX];
 };
 
@@ -123,26 +124,47 @@ static tide_status note_old(void *ctx, const struct store_entry *e, struct tide_
         l->keep--;
         return TIDE_OK;
     }
+    if (l->until[0] != '\0' && strcmp(e->key + l->folder_len, l->until) >= 0)
+        return TIDE_EXISTS;
     if (l->n == PRUNE_BATCH)
         return TIDE_EXISTS; /* the next call takes the rest */
     (void)snprintf(l->keys[l->n++], REPO_KEY_MAX, "%s", e->key);
     return TIDE_OK;
 }
 
-tide_status heartbeat_prune(struct repo *r, const char *instance, uint32_t lineage, unsigned keep,
-                            struct tide_err *err)
+static tide_status prune(struct repo *r, const char *instance, uint32_t lineage, struct prune_list *l,
+                         struct tide_err *err)
 {
     char folder[REPO_KEY_MAX];
     TIDE_AUTO(tide_freep) char(*keys)[REPO_KEY_MAX] = malloc(PRUNE_BATCH * sizeof(*keys));
     if (keys == NULL)
         return tide_fail(err, TIDE_NO_MEMORY, "out of memory pruning heartbeats");
-    struct prune_list l = {.keep = keep, .keys = keys};
+    l->keys = keys;
     tide_status s = folder_of(instance, lineage, folder, err);
-    if (s == TIDE_OK)
-        s = store_list(repo_store(r), folder, NULL, 0, note_old, &l, err);
+    if (s == TIDE_OK) {
+        l->folder_len = strlen(folder);
+        s = store_list(repo_store(r), folder, NULL, 0, note_old, l, err);
+    }
     if (s == TIDE_EXISTS)
         s = TIDE_OK;
-    for (size_t i = 0; s == TIDE_OK && i < l.n; i++)
+    for (size_t i = 0; s == TIDE_OK && i < l->n; i++)
         s = store_delete(repo_store(r), keys[i], err);
     return s;
+}
+
+tide_status heartbeat_prune(struct repo *r, const char *instance, uint32_t lineage, unsigned keep,
+                            struct tide_err *err)
+{
+    struct prune_list l = {.keep = keep};
+    return prune(r, instance, lineage, &l, err);
+}
+
+tide_status heartbeat_retract(struct repo *r, const char *instance, uint32_t lineage, int64_t later_than_us,
+                              struct tide_err *err)
+{
+    struct prune_list l = {0};
+    if (later_than_us <= 0)
+        return tide_fail(err, TIDE_INVALID, "a heartbeat needs a time");
+    heartbeat_name(later_than_us, (struct tide_pos){0}, l.until);
+    return prune(r, instance, lineage, &l, err);
 }

@@ -77,6 +77,9 @@ tide_status heartbeat_put(struct repo *r, const char *instance, uint32_t lineage
 /* NOT_FOUND without one. */
 tide_status heartbeat_newest(struct repo *r, const char *instance, uint32_t lineage, int64_t *clock_us, struct tide_pos *pos,
                              struct tide_err *err) TIDE_MUST_CHECK;
+/* Deletes those that speak for a later clock: the server's was put back, and they promise what has not come. */
+tide_status heartbeat_retract(struct repo *r, const char *instance, uint32_t lineage, int64_t later_than_us,
+                              struct tide_err *err) TIDE_MUST_CHECK;
 /* Deletes all but the newest `keep`. */
 tide_status heartbeat_prune(struct repo *r, const char *instance, uint32_t lineage, unsigned keep, struct tide_err *err) TIDE_MUST_CHECK;
 

@@ -218,6 +218,26 @@ static void old_heartbeats_are_pruned(void **state)
     assert_int_equal(heartbeat_put(t->repo, "shop", 1, TIDE_TIME_NONE, pos, &err), TIDE_INVALID);
 }
 
+static void heartbeats_of_a_time_that_has_not_come_are_retracted(void **state)
+{
+    struct test_repo *t = *state;
+    struct tide_err err = TIDE_ERR_INIT;
+    int64_t clock;
+    struct tide_pos pos;
+    for (int64_t i = 1; i <= 9; i++)
+        ok(heartbeat_put(t->repo, "shop", 1, i * TIDE_SECOND_US, (struct tide_pos){0, 1}, &err), &err);
+    ok(heartbeat_put(t->repo, "shop", 2, 99 * TIDE_SECOND_US, (struct tide_pos){0, 1}, &err), &err);
+    ok(heartbeat_retract(t->repo, "shop", 1, 5 * TIDE_SECOND_US, &err), &err);
+    ok(heartbeat_newest(t->repo, "shop", 1, &clock, &pos, &err), &err);
+    assert_int_equal(clock, 5 * TIDE_SECOND_US); /* not later than */
+    ok(heartbeat_retract(t->repo, "shop", 1, 100 * TIDE_SECOND_US, &err), &err);
+    ok(heartbeat_newest(t->repo, "shop", 1, &clock, &pos, &err), &err);
+    assert_int_equal(clock, 5 * TIDE_SECOND_US);
+    ok(heartbeat_newest(t->repo, "shop", 2, &clock, &pos, &err), &err);
+    assert_int_equal(clock, 99 * TIDE_SECOND_US);
+    assert_int_equal(heartbeat_retract(t->repo, "shop", 1, 0, &err), TIDE_INVALID);
+}
+
 static void heartbeat_under_another_name_is_corrupt(void **state)
 {
     struct test_repo *t = *state;
@@ -345,6 +365,7 @@ int main(void)
         T(instance_names_are_restricted),
         T(newest_heartbeat_is_found_by_one_short_listing),
         T(old_heartbeats_are_pruned),
+        T(heartbeats_of_a_time_that_has_not_come_are_retracted),
         T(heartbeat_under_another_name_is_corrupt),
         T(gap_is_recorded_once),
         T(tombstones_wait_for_their_time_and_reason),
