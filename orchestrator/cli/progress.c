@@ -50,7 +50,7 @@ static void add_bytes(struct tide_buf *line, const struct progress *p, const str
 static void build_line(struct tide_buf *line, const struct progress *p, const struct worker_progress *w, int64_t now)
 {
     tide_buf_printf(line, "%s", w->phase);
-    if (w->bytes_total > 0) {
+    if (w->bytes_total > 0 && (p->bar || now > p->phase_at_us)) {
         double part = w->bytes_done >= w->bytes_total ? 1.0 : (double)w->bytes_done / (double)w->bytes_total;
         if (p->bar) {
             int full = (int)(part * BAR_WIDTH);
@@ -59,7 +59,7 @@ static void build_line(struct tide_buf *line, const struct progress *p, const st
         }
         tide_buf_printf(line, " %3d%%", (int)(part * 100));
     }
-    if (w->bytes_done > 0 || w->bytes_total > 0)
+    if ((w->bytes_done > 0 || w->bytes_total > 0) && (p->bar || now > p->phase_at_us))
         add_bytes(line, p, w, now);
     if (w->time_us != TIDE_TIME_NONE) {
         char at[16], until[16];

@@ -79,7 +79,7 @@ static void on_bytes(void *ctx, uint64_t done)
     if (total == 0 && r->parent != NULL)
         total = r->parent->totals.bytes; /* about as much as last time */
 
-    job_progress(r->job, &(struct tide_progress){.phase = "copying",
+    job_progress(r->job, &(struct tide_progress){.phase = "files",
                                                  .bytes_done = done,
                                                  .bytes_total = total > done ? total : 0,
                                                  .time_us = TIDE_TIME_NONE});

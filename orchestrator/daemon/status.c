@@ -48,13 +48,18 @@ static tide_status find_sign(struct status_facts *f, struct tide_err *err)
 
 static void find_latest(struct status_facts *f)
 {
+    uint32_t newest = f->lineages.n == 0 ? 0 : f->lineages.items[f->lineages.n - 1].number;
+
     f->latest_us = TIDE_TIME_NONE;
-    for (size_t i = 0; i < f->windows.n; i++)
-        if (f->windows.windows[i].live)
-            f->latest_us = f->windows.windows[i].latest_us;
+    for (size_t i = 0; i < f->windows.n; i++) {
+        const struct restore_window *w = &f->windows.windows[i];
+        f->window_is_open |= w->live;
+        if (w->lineage == newest && (f->latest_us == TIDE_TIME_NONE || w->latest_us > f->latest_us))
+            f->latest_us = w->latest_us;
+    }
     f->exposed_since_us = f->latest_us;
     /* The shipper knows the newest clock before the object that proves it has been read by us. */
-    if (f->live && f->latest_us != TIDE_TIME_NONE && f->shipper.restorable_us != TIDE_TIME_NONE &&
+    if (f->live && f->window_is_open && f->shipper.restorable_us != TIDE_TIME_NONE &&
         f->shipper.restorable_us > f->latest_us && f->shipper.problem[0] == '\0')
         f->exposed_since_us = f->shipper.restorable_us;
 }

@@ -37,7 +37,8 @@ struct status_facts {
     bool live; /* a shipper answered */
     struct wal_ship_state shipper;
     int64_t sign_us;          /* the last sign of life of any shipper; TIDE_TIME_NONE: never one */
-    int64_t latest_us;        /* latest restorable time of the live lineage; TIDE_TIME_NONE: none */
+    int64_t latest_us;        /* latest restorable time of the newest lineage; TIDE_TIME_NONE: none */
+    bool window_is_open;      /* log that comes moves it on */
     int64_t exposed_since_us; /* TIDE_TIME_NONE: unknown */
 };
 

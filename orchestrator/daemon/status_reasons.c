@@ -49,6 +49,18 @@ static void no_window(const struct status_facts *f, struct finding_text *out)
             f->o->instance);
 }
 
+static void window_ended(const struct status_facts *f, struct finding_text *out)
+{
+    char at[TIDE_TIME_TEXT];
+
+    if (f->latest_us == TIDE_TIME_NONE || f->window_is_open)
+        return;
+    tide_time_format(f->latest_us, at);
+    FOUND(out, STATUS_ALERT, f->latest_us,
+          "the restore window ended at %s, where log is missing; take a new base backup: tidemark backup %s", at,
+          f->o->instance);
+}
+
 static void backup_overdue(const struct status_facts *f, struct finding_text *out)
 {
     const struct backup *b = last_backup(f);
@@ -129,8 +141,8 @@ static void gap(const struct status_facts *f, struct finding_text *out)
     if (f->windows.n_gaps == 0)
         return;
     const struct window_gap *g = &f->windows.gaps[f->windows.n_gaps - 1];
-    FOUND(out, f->latest_us == TIDE_TIME_NONE ? STATUS_ALERT : STATUS_WARNING, g->from_us,
-          "log is missing in lineage %u: %s", g->lineage, g->reason[0] == '\0' ? "it was never stored" : g->reason);
+    FOUND(out, f->window_is_open ? STATUS_WARNING : STATUS_ALERT, g->from_us, "log is missing in lineage %u: %s",
+          g->lineage, g->reason[0] == '\0' ? "it was never stored" : g->reason);
 }
 
 static void ambiguous(const struct status_facts *f, struct finding_text *out)
@@ -165,6 +177,7 @@ static const struct {
 } rules[] = {
     {"backup.none", no_backup},
     {"window.none", no_window},
+    {"window.ended", window_ended},
     {"backup.unreadable", backup_unreadable},
     {"exposure", exposure},
     {"ship.silent", shipper_silent},
