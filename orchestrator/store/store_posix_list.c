@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define BATCH_MIN 64u
-#define BATCH_MAX 16384u
+#define BATCH_MAX 8192u
 #define DEPTH_MAX 32u
 
 struct walk {
