@@ -7,10 +7,12 @@
 #include "wal/merge.h"
 #include "wal/pos.h"
 
-#define LOOK_US   TIDE_SECOND_US
-#define MERGE_US  (15 * TIDE_SECOND_US)
-#define SWEEP_US  (10 * 60 * TIDE_SECOND_US)
-#define NOTICE_US (30 * TIDE_SECOND_US)
+#define LOOK_US  TIDE_SECOND_US
+#define MERGE_US (15 * TIDE_SECOND_US)
+#define SWEEP_US (10 * 60 * TIDE_SECOND_US)
+/* Who lists an object that was merged away lists again: merged log needs no grace as long as a deleted backup's. */
+#define GRACE_MAX_US (60 * 60 * TIDE_SECOND_US)
+#define NOTICE_US    (30 * TIDE_SECOND_US)
 
 tide_status ship_lease_take(struct ship *s, struct tide_err *err)
 {
@@ -87,7 +89,7 @@ static void merge(struct keeping *k)
     struct merge_options o = {.repo = s->o->repo,
                               .instance = s->o->instance,
                               .lineage = lineage,
-                              .grace_us = s->o->merge_grace_us,
+                              .grace_us = s->o->merge_grace_us < GRACE_MAX_US ? s->o->merge_grace_us : GRACE_MAX_US,
                               .cancel = s->stop};
     tide_status st = merge_pass(&o, &k->cursor, &merged, &err);
     if (st == TIDE_OK) {

@@ -36,7 +36,8 @@ struct session {
     char *identity; /* owned; what id.evidence points to */
     struct ship_target target;
     struct prover prover;
-    bool proved, differs, refused; /* refused: by the collector or for lack of memory */
+    bool proved, differs;
+    bool filled; /* a hole was: stored log goes on */
 };
 
 static void session_clear(struct session *x)
@@ -85,6 +86,12 @@ static int on_bytes(void *ctx, struct tide_pos start, struct tide_pos end, const
             st = tide_fail(err, TIDE_AGAIN, "the server went on behind its fork");
         return st;
     }
+    struct tide_pos fill_to = x->target.fill_to;
+    if (!tide_pos_is_none(fill_to) && !pos_before(end, fill_to)) {
+        x->filled = true;
+        len = (size_t)pos_distance(start, fill_to);
+        end = fill_to;
+    }
     ship_lock(s);
     st = collector_feed(s->collector, start, end, data, len, err);
     if (st == TIDE_OK && collector_ended(s->collector))
@@ -98,6 +105,8 @@ static int on_bytes(void *ctx, struct tide_pos start, struct tide_pos end, const
         wait_for_room(s);
     }
     ship_unlock(s);
+    if (st == TIDE_OK && x->filled)
+        st = tide_fail(err, TIDE_AGAIN, "a hole in the stored log was filled");
     return st;
 }
 
@@ -340,6 +349,21 @@ static tide_status disproved(struct session *x, struct tide_err *err)
     return TIDE_OK;
 }
 
+/* The hole is closed: the next session goes on at the next one, or at the end. */
+static tide_status hole_filled(struct session *x, struct tide_err *err)
+{
+    session_drain(x, true);
+    ship_lock(x->ship);
+    x->ship->tail.valid = false;
+    ship_unlock(x->ship);
+    TIDE_LOG(TIDE_LOG_INFO, "wal.ship.hole_filled", TIDE_STR("instance", x->ship->o->instance),
+             TIDE_U64("lineage", x->target.lineage), TIDE_U64("from", x->target.resume.lo),
+             TIDE_U64("to", x->target.fill_to.lo));
+    x->stream->progress = true;
+    tide_err_clear(err);
+    return TIDE_OK;
+}
+
 static tide_status session_stream(struct session *x, struct tide_err *err)
 {
     struct ship *s = x->ship;
@@ -366,6 +390,8 @@ static tide_status session_stream(struct session *x, struct tide_err *err)
         st->ever_streamed = true;
     if (r == TIDE_CORRUPT && x->differs)
         return disproved(x, err);
+    if (x->filled && r != TIDE_CORRUPT)
+        return hole_filled(x, err);
     if (r != TIDE_OK)
         return r;
     return session_ended(x, &end, err);

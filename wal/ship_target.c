@@ -3,6 +3,7 @@
 #include "orchestrator/base/cleanup.h"
 #include "orchestrator/base/clock.h"
 #include "orchestrator/base/log.h"
+#include "wal/hole.h"
 #include "wal/locate.h"
 #include "wal/pos.h"
 #include <stdlib.h>
@@ -58,8 +59,14 @@ static tide_status go_on(struct ship *s, const struct ship_lessons *lessons, con
     }
     if (empty)
         return lead_in(s, l, t, err);
-    t->resume = end;
-    return log_scan_start(s->o->repo, s->o->instance, l->number, end, &t->prove_from, &t->record, err);
+    /* What is confirmed to the server is everything below a position: a hole below it comes first. */
+    struct log_hole hole;
+    st = log_find_hole(s->o->repo, s->o->instance, l->number, &hole, err);
+    if (st != TIDE_OK)
+        return st;
+    t->resume = hole.found ? hole.from : end;
+    t->fill_to = hole.found ? hole.to : TIDE_POS_NONE;
+    return log_scan_start(s->o->repo, s->o->instance, l->number, t->resume, &t->prove_from, &t->record, err);
 }
 
 /* The server left l at a fork that we hold: it proves the log before it, and tells what follows. */
@@ -274,6 +281,8 @@ tide_status ship_target_removed(struct ship *s, struct ship_lessons *lessons, co
         lessons->unproved_fork = t->lineage;
         return TIDE_OK;
     }
+    if (!tide_pos_is_none(t->fill_to))
+        return record_gap(s, t->lineage, t->resume, t->fill_to, err);
     if (tide_pos_is_none(oldest))
         oldest = tide_pos_is_none(id->oldest) ? id->stream_from : id->oldest;
     if (!pos_before(t->resume, oldest) && pos_before(t->prove_from, oldest)) {

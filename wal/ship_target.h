@@ -13,6 +13,7 @@ struct ship_target {
     struct tide_pos prove_from; /* the server resends [prove_from, resume); equal: nothing to prove */
     bool record;                /* a record begins at prove_from */
     bool end_expected; /* nothing is to be stored: the branch ends at resume, and the server says what follows */
+    struct tide_pos fill_to; /* a hole is filled up to here, where stored log goes on; none: there is none */
     /* A child with nothing stored yet: its scanner first reads the parent's log from here. */
     uint32_t lead_lineage;
     struct tide_pos lead_from;

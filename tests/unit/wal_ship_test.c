@@ -5,6 +5,7 @@
 #include "orchestrator/base/clock.h"
 #include "orchestrator/base/failpoint.h"
 #include "tests/support/fake_world.h"
+#include "wal/locate.h"
 #include "wal/pos.h"
 
 #include <setjmp.h>
@@ -281,6 +282,64 @@ static void log_that_the_server_removed_is_a_recorded_gap(void **state)
     struct log_name newest;
     assert_int_equal(log_newest(w->t->repo, "shop", 1, &newest, &err), TIDE_OK);
     fake_world_check(w, 1, 1, oldest, newest.end);
+}
+
+/* Somebody deletes the object that holds pos. */
+static void lose(struct fake_world *w, struct tide_pos pos)
+{
+    struct tide_err err = TIDE_ERR_INIT;
+    struct log_name n;
+    char key[REPO_KEY_MAX];
+
+    assert_int_equal(log_object_at(w->t->repo, "shop", 1, pos, &n, &err), TIDE_OK);
+    assert_int_equal(log_name_key("shop", &n, key, &err), TIDE_OK);
+    assert_int_equal(store_delete(repo_store(w->t->repo), key, &err), TIDE_OK);
+}
+
+static void a_hole_that_the_server_can_still_fill_is_filled(void **state)
+{
+    struct fake_world *w = *state;
+
+    w->o.object_bytes = 2000;
+    fake_world_start_streaming(w);
+    struct tide_pos first = write_some(w, 30, 1);
+    write_some(w, 60, 2);
+    struct tide_pos end = write_some(w, 60, 3);
+    fake_world_wait_stored(w, 1, end);
+    assert_int_equal(fake_world_stop(w), TIDE_OK);
+    struct tide_pos later = pos_add(first, pos_distance(first, end) / 2);
+    lose(w, first);
+    lose(w, later);
+    fake_world_start_streaming(w);
+    end = write_some(w, 10, 4);
+    fake_world_wait_stored(w, 1, end);
+    assert_int_equal(fake_world_stop(w), TIDE_OK);
+    fake_world_check(w, 1, 1, START, end);
+}
+
+static void a_hole_that_nobody_can_fill_is_a_recorded_gap(void **state)
+{
+    struct fake_world *w = *state;
+    struct tide_err err = TIDE_ERR_INIT;
+    struct log_gap gap = {0};
+
+    w->o.object_bytes = 2000;
+    fake_world_start_streaming(w);
+    struct tide_pos first = write_some(w, 30, 1);
+    struct tide_pos end = write_some(w, 90, 3);
+    fake_world_wait_stored(w, 1, end);
+    assert_int_equal(fake_world_stop(w), TIDE_OK);
+    lose(w, first);
+    fake_remove_before(w->server, end);
+    for (int i = 0; i < 2; i++) {
+        fake_world_start_streaming(w);
+        end = write_some(w, 10, 4);
+        fake_world_wait_stored(w, 1, end);
+        assert_int_equal(fake_world_stop(w), TIDE_OK);
+    }
+    assert_int_equal(log_gap_list(w->t->repo, "shop", count_gap, &gap, &err), TIDE_OK);
+    assert_true(pos_in(first, gap.from, gap.to));
+    fake_world_check(w, 1, 1, gap.to, end);
 }
 
 struct confirmed_wait {
@@ -586,6 +645,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_clone_with_the_same_branch_number_becomes_a_lineage_of_its_own, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(log_that_the_server_removed_is_a_recorded_gap, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_hole_that_the_server_can_still_fill_is_filled, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_hole_that_nobody_can_fill_is_a_recorded_gap, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_unreachable_repository_is_waited_for_and_nothing_confirmed, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(with_a_spool_the_server_is_confirmed_while_the_repository_is_away, set_up,
