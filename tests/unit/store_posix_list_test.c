@@ -52,11 +52,11 @@ static void listing_is_in_byte_order_of_whole_keys(void **state)
 {
     struct store_dir *f = *state;
     unsigned seed = 20261122;
-    char *keys[300];
-    size_t n = make_random_keys(f->store, &seed, keys, 300);
+    char *keys[250];
+    size_t n = make_random_keys(f->store, &seed, keys, 250);
     assert_true(n > 100);
     store_dir_assert_list(f->store, "", NULL, 0, keys, n);
-    for (int i = 0; i < 400; i++) {
+    for (int i = 0; i < 150; i++) {
         char after[64];
         uint64_t limit = (unsigned)rand_r(&seed) % 20;
         random_key(&seed, after); /* there or not */
@@ -66,7 +66,7 @@ static void listing_is_in_byte_order_of_whole_keys(void **state)
         size_t count = limit != 0 && limit < n - from ? limit : n - from;
         store_dir_assert_list(f->store, "", after, limit, keys + from, count);
     }
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 50; i++) {
         char prefix[64];
         random_key(&seed, prefix);
         strcat(prefix, "/");
