@@ -101,7 +101,7 @@ tide_status lane_item(struct tree_lane *l, struct tree_item *item, uint32_t seq,
 
 /* ---- the writer */
 
-struct tree_batch;
+struct tree_gather;
 
 struct tree_writer {
     struct tree_writer_options o;
@@ -122,7 +122,7 @@ struct tree_writer {
     pthread_mutex_t lock;
     /* under lock */
     uint32_t seq;
-    struct tree_batch *batch; /* small files that wait for company */
+    struct tree_gather *gather; /* small files that wait for company */
     json_t *damage;
     uint64_t damaged_pages;
     struct tide_pos start;

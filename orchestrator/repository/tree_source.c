@@ -142,32 +142,45 @@ static tide_status take_block(struct tree_lane *l, struct source_file *f, int fd
 
 struct range {
     uint64_t at, end;
-    uint64_t data; /* first byte behind `at` that is not in a hole, as far as known */
+    uint64_t data, hole; /* sparse files: where the next data begins, and where they end, as far as known */
     bool sparse;
 };
 
-/* Steps over blocks that lie in a hole.  A file may grow into its hole while it is read; the log has those pages. */
-static tide_status skip_hole(struct tree_lane *l, struct source_file *f, int fd, struct range *r,
-                             struct tide_err *err)
+/* Where the next data of a sparse file lie.  A file may grow into its hole while it is read; the log has those pages. */
+static tide_status find_data(struct source_file *f, int fd, struct range *r, struct tide_err *err)
 {
-    if (!r->sparse || r->data > r->at)
-        return TIDE_OK;
-    off_t data = lseek(fd, (off_t)r->at, SEEK_DATA);
-    if (data < 0 && errno != ENXIO) {
-        r->sparse = false;
-        return TIDE_OK;
-    }
-    if (data < 0) { /* nothing but a hole up to the end, wherever that is now */
-        struct stat st;
+    off_t data = lseek(fd, (off_t)r->at, SEEK_DATA), hole = (off_t)r->end;
+    struct stat st;
+    if (data < 0 && errno == ENXIO) { /* nothing but a hole up to the end, wherever that is now */
         if (fstat(fd, &st) != 0)
             return tide_fail_errno(err, errno, "could not examine \"%s\"", f->f.source);
         data = st.st_size;
+    } else if (data >= 0) {
+        hole = lseek(fd, data, SEEK_HOLE);
     }
-    if ((uint64_t)data < r->at) /* it has become shorter: reading will tell */
+    if (data < 0 || hole < 0) {
+        r->sparse = false;
         return TIDE_OK;
-    r->data = (uint64_t)data < r->end ? (uint64_t)data : r->end;
+    }
+    /* It may have become shorter than `at`: reading will tell. */
+    r->data = (uint64_t)data < r->at ? r->at : (uint64_t)data < r->end ? (uint64_t)data : r->end;
+    r->hole = (uint64_t)hole < r->end ? ((uint64_t)hole + TREE_BLOCK - 1) / TREE_BLOCK * TREE_BLOCK : r->end;
+    if (r->hole <= r->at || r->hole > r->end)
+        r->hole = r->end;
+    return TIDE_OK;
+}
+
+/* Steps over blocks that lie in a hole. */
+static tide_status skip_hole(struct tree_lane *l, struct source_file *f, int fd, struct range *r,
+                             struct tide_err *err)
+{
+    if (!r->sparse || r->data > r->at || (r->data != 0 && r->hole > r->at))
+        return TIDE_OK;
+    tide_status s = find_data(f, fd, r, err);
+    if (s != TIDE_OK || !r->sparse)
+        return s;
     uint64_t from = r->at;
-    while (r->at < r->end && (r->data - r->at >= TREE_BLOCK || (r->data == r->end && r->at < r->end))) {
+    while (r->at < r->end && (r->data - r->at >= TREE_BLOCK || r->data == r->end)) {
         lane_zero_block(l);
         r->at = r->end - r->at < TREE_BLOCK ? r->end : r->at + TREE_BLOCK;
     }
@@ -179,7 +192,8 @@ static tide_status skip_hole(struct tree_lane *l, struct source_file *f, int fd,
 static tide_status read_chunk(struct tree_lane *l, struct source_file *f, int fd, struct range *r, bool *ended,
                               struct tide_err *err)
 {
-    size_t want = r->end - r->at < TREE_CHUNK ? (size_t)(r->end - r->at) : TREE_CHUNK, got = 0;
+    uint64_t end = r->sparse && r->hole > r->at ? r->hole : r->end;
+    size_t want = end - r->at < TREE_CHUNK ? (size_t)(end - r->at) : TREE_CHUNK, got = 0;
     throttle_take(f->w->o.throttle, want, f->w->o.cancel);
     tide_status s = tide_pread_upto(fd, l->chunk, want, r->at, &got, f->f.source, err);
     for (size_t i = 0; s == TIDE_OK && i < got; i += TREE_BLOCK) {

@@ -9,6 +9,8 @@
 #define PARENT_CACHE    (24u << 20)
 #define BATCH_FILES     64u
 #define BATCH_BYTES     (4u << 20)
+#define GATHER_FILES    8192u
+#define GATHER_BYTES    (256u << 20)
 #define SMALL_LARGEST   (1u << 20) /* larger files are a task of their own */
 #define TASKS_PER_JOB   4u
 #define DAMAGE_REPORTED 1000u
@@ -16,6 +18,16 @@
 /* Small files that one worker reads one after the other. */
 struct tree_batch {
     struct source_file *files[BATCH_FILES];
+    unsigned n;
+    uint64_t bytes;
+};
+
+/*
+ * Small files wait until there are many, and go on in order of their names: directories are read in no order, and
+ * looking up the parent's entries one here, one there would read its table over and over.
+ */
+struct tree_gather {
+    struct source_file *files[GATHER_FILES];
     unsigned n;
     uint64_t bytes;
 };
@@ -157,20 +169,62 @@ static tide_status submit_large(struct tree_writer *w, struct source_file *f, st
     return s;
 }
 
-/* With the lock held: adds f to the waiting batch; a full one is handed out. */
-static tide_status gather(struct tree_writer *w, struct source_file *f, struct tree_batch **full,
+static void gather_free(struct tree_gather *g)
+{
+    for (unsigned i = 0; g != NULL && i < g->n; i++)
+        source_file_release(g->files[i]);
+    free(g);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    struct source_file *x, *y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return strcmp(x->f.name, y->f.name);
+}
+
+static tide_status submit_batch(struct tree_writer *w, struct tree_gather *g, unsigned *first, struct tide_err *err)
+{
+    struct tree_batch *b = calloc(1, sizeof *b);
+    if (b == NULL)
+        return tide_fail(err, TIDE_NO_MEMORY, "out of memory for a task");
+    while (*first < g->n && b->n < BATCH_FILES && b->bytes < BATCH_BYTES) {
+        struct source_file *f = TIDE_TAKE(g->files[*first]);
+        ++*first;
+        b->files[b->n++] = f;
+        b->bytes += f->f.size;
+    }
+    return submit(w, b, NULL, TREE_NO_LEAF, err);
+}
+
+/* Hands out what was gathered.  Takes g over in any case. */
+static tide_status submit_gathered(struct tree_writer *w, struct tree_gather *g, struct tide_err *err)
+{
+    tide_status s = TIDE_OK;
+    if (g == NULL)
+        return TIDE_OK;
+    qsort(g->files, g->n, sizeof(struct source_file *), compare_names);
+    for (unsigned i = 0; s == TIDE_OK && i < g->n;)
+        s = submit_batch(w, g, &i, err);
+    gather_free(g);
+    return s;
+}
+
+/* With the lock held: adds f to those that wait; *full when it is time to hand them out. */
+static tide_status gather(struct tree_writer *w, struct source_file *f, struct tree_gather **full,
                           struct tide_err *err)
 {
-    if (w->batch == NULL)
-        w->batch = calloc(1, sizeof *w->batch);
-    if (w->batch == NULL) {
+    if (w->gather == NULL)
+        w->gather = calloc(1, sizeof *w->gather);
+    if (w->gather == NULL) {
         source_file_release(f);
         return tide_fail(err, TIDE_NO_MEMORY, "out of memory for a task");
     }
-    w->batch->files[w->batch->n++] = f;
-    w->batch->bytes += f->f.size;
-    if (w->batch->n == BATCH_FILES || w->batch->bytes >= BATCH_BYTES)
-        *full = TIDE_TAKE(w->batch);
+    w->gather->files[w->gather->n++] = f;
+    w->gather->bytes += f->f.size;
+    if (w->gather->n == GATHER_FILES || w->gather->bytes >= GATHER_BYTES)
+        *full = TIDE_TAKE(w->gather);
     return TIDE_OK;
 }
 
@@ -208,7 +262,7 @@ static tide_status check_file(const struct tide_file *f, struct tide_err *err)
 tide_status tree_writer_file(struct tree_writer *w, const struct tide_file *f, struct tide_err *err)
 {
     struct source_file *file = NULL;
-    struct tree_batch *full = NULL;
+    struct tree_gather *full = NULL;
     tide_status s = check_file(f, err);
     if (s == TIDE_OK)
         s = tree_check_cancel(w, err);
@@ -226,15 +280,15 @@ tide_status tree_writer_file(struct tree_writer *w, const struct tide_file *f, s
     (void)pthread_mutex_lock(&w->lock);
     s = gather(w, file, &full, err);
     (void)pthread_mutex_unlock(&w->lock);
-    return s == TIDE_OK && full != NULL ? submit(w, full, NULL, TREE_NO_LEAF, err) : s;
+    return s == TIDE_OK ? submit_gathered(w, full, err) : s;
 }
 
 tide_status tree_writer_drain(struct tree_writer *w, struct tide_err *err)
 {
     (void)pthread_mutex_lock(&w->lock);
-    struct tree_batch *rest = TIDE_TAKE(w->batch);
+    struct tree_gather *rest = TIDE_TAKE(w->gather);
     (void)pthread_mutex_unlock(&w->lock);
-    tide_status s = rest == NULL ? TIDE_OK : submit(w, rest, NULL, TREE_NO_LEAF, err);
+    tide_status s = submit_gathered(w, rest, err);
     return s != TIDE_OK ? s : tide_pool_wait(w->pool, err);
 }
 
@@ -341,7 +395,7 @@ void tree_writer_free(struct tree_writer *w)
     if (w == NULL)
         return;
     tide_pool_free(w->pool);
-    batch_free(w->batch);
+    gather_free(w->gather);
     for (unsigned i = 0; i < w->n_lanes && w->lanes != NULL; i++)
         lane_clear(&w->lanes[i]);
     free(w->lanes);
