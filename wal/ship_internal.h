@@ -5,7 +5,8 @@
  * What the shipper's threads share.  One lock, one condition that is broadcast
  * on every change: nothing here is so frequent that more would pay.
  *
- *   stream   ship_stream.c, ship_target.c, ship_prove.c   receives, proves, feeds the collector
+ *   stream   ship_stream.c, ship_session.c, ship_sink.c, ship_target.c, ship_prove.c
+ *                                                         receives, proves, feeds the collector
  *   storer   ship_store.c                                 stores closed pieces, confirms
  *   clock    ship_clock.c                                 the server's clock, heartbeats, flush
  *   keeper   ship_keeper.c                                lease, merging, sweeping

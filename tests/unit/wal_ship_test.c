@@ -10,6 +10,7 @@
 
 #include <setjmp.h>
 #include <cmocka.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -563,7 +564,56 @@ static void of_two_shippers_one_says_so(void **state)
     assert_int_equal(fake_world_stop(w), TIDE_OK);
 }
 
-/* Kills a child at a fail point, again and again, then goes on: nothing that was confirmed may be missing. */
+/* A shipper in a child process, beside a server that writes n records; what was confirmed comes through the pipe. */
+static pid_t ship_in_child(struct fake_world *w, const char *failpoints, unsigned seed, int *confirmed_fd)
+{
+    int pipes[2];
+
+    assert_int_equal(pipe(pipes), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        if (failpoints != NULL)
+            tide_failpoints_armed = tide_failpoints_load(failpoints);
+        (void)alarm(20);
+        w->o.object_bytes = 2000;
+        w->o.lease_us = TIDE_SECOND_US / 2;
+        fake_world_start(w);
+        write_some(w, 30, seed);
+        for (int k = 0; k < 100; k++) {
+            struct tide_pos c = fake_confirmed(w->server);
+            if (write(pipes[1], &c, sizeof c) != sizeof c)
+                _exit(4);
+            tide_sleep_us(5000);
+        }
+        _exit(0);
+    }
+    (void)close(pipes[1]);
+    *confirmed_fd = pipes[0];
+    return child;
+}
+
+static struct tide_pos wait_for_child(pid_t child, int fd)
+{
+    struct tide_pos confirmed = TIDE_POS_NONE, c;
+    int status;
+
+    while (read(fd, &c, sizeof c) == sizeof c)
+        confirmed = pos_max(confirmed, c);
+    (void)close(fd);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return confirmed;
+}
+
+static void check_below(struct fake_world *w, struct tide_pos end)
+{
+    struct lineage_set set = lineages(w);
+
+    if (set.n > 0 && pos_before(set.items[0].start, end))
+        fake_world_check(w, 1, 1, set.items[0].start, end);
+    lineage_set_clear(&set);
+}
+
+/* Killed at a fail point, again and again, then going on: nothing that was confirmed may be missing. */
 static void a_kill_at_any_fail_point_loses_nothing_confirmed(void **state)
 {
     static const char *const points[] = {
@@ -572,49 +622,48 @@ static void a_kill_at_any_fail_point_loses_nothing_confirmed(void **state)
     struct tide_pos end = write_some(w, 20, 1);
 
     for (unsigned i = 0; i < 9; i++) {
-        int pipes[2];
-        assert_int_equal(pipe(pipes), 0);
-        pid_t child = fork();
-        if (child == 0) {
-            char spec[64];
-            (void)snprintf(spec, sizeof spec, "%s%u", points[i % 3], 1 + i / 3);
-            (void)setenv("TIDE_FAILPOINTS", spec, 1);
-            if (!tide_failpoints_load(spec))
-                _exit(3);
-            (void)alarm(20);
-            w->o.object_bytes = 2000;
-            w->o.lease_us = TIDE_SECOND_US / 2;
-            fake_world_start_streaming(w);
-            write_some(w, 30, 100 + i);
-            for (int k = 0; k < 100; k++) {
-                struct tide_pos c = fake_confirmed(w->server);
-                if (write(pipes[1], &c, sizeof c) != sizeof c)
-                    _exit(4);
-                tide_sleep_us(5000);
-            }
-            _exit(0);
-        }
-        (void)close(pipes[1]);
-        struct tide_pos confirmed = START, c;
-        while (read(pipes[0], &c, sizeof c) == sizeof c)
-            confirmed = pos_max(confirmed, c);
-        (void)close(pipes[0]);
-        int status;
-        assert_int_equal(waitpid(child, &status, 0), child);
-        /* the parent's server writes the same bytes as the child's did */
+        char spec[64];
+        int fd;
+        (void)snprintf(spec, sizeof spec, "%s%u", points[i % 3], 1 + i / 3);
+        pid_t child = ship_in_child(w, spec, 100 + i, &fd);
+        struct tide_pos confirmed = wait_for_child(child, fd);
+        /* our server writes the same bytes as the child's did */
         end = write_some(w, 30, 100 + i);
-        struct lineage_set set = lineages(w);
-        if (confirmed.lo > FAKE_BASE)
-            fake_world_check(w, 1, 1, set.items[0].start, confirmed);
-        lineage_set_clear(&set);
+        check_below(w, confirmed);
     }
     w->o.lease_us = TIDE_SECOND_US / 2;
-    fake_world_start_streaming(w);
+    fake_world_start(w);
     fake_world_wait_stored(w, 1, end);
     assert_int_equal(fake_world_stop(w), TIDE_OK);
-    struct lineage_set set = lineages(w);
-    fake_world_check(w, 1, 1, set.items[0].start, end);
-    lineage_set_clear(&set);
+    check_below(w, end);
+}
+
+static void a_kill_at_any_moment_with_a_spool_loses_nothing_confirmed(void **state)
+{
+    struct fake_world *w = *state;
+    struct tide_pos end = write_some(w, 20, 1), confirmed = TIDE_POS_NONE;
+    unsigned r = 4;
+
+    w->o.spool_directory = w->spool;
+    for (unsigned i = 0; i < 10; i++) {
+        int fd;
+        bool point = i % 3 == 0;
+        pid_t child = ship_in_child(w, point ? "spool-before-drain-delete=kill:2" : NULL, 100 + i, &fd);
+        if (!point) {
+            tide_sleep_us(30000 + rand_r(&r) % 150000);
+            assert_int_equal(kill(child, SIGKILL), 0);
+        }
+        confirmed = pos_max(confirmed, wait_for_child(child, fd));
+        end = write_some(w, 30, 100 + i);
+    }
+    assert_false(tide_pos_is_none(confirmed));
+    /* The server no longer has what was confirmed: only the spool and the repository do. */
+    fake_remove_before(w->server, confirmed);
+    w->o.lease_us = TIDE_SECOND_US / 2;
+    fake_world_start(w);
+    fake_world_wait_stored(w, 1, end);
+    assert_int_equal(fake_world_stop(w), TIDE_OK);
+    check_below(w, end);
 }
 
 static void a_slot_that_is_busy_for_a_moment_is_waited_for(void **state)
@@ -659,6 +708,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_flush_closes_the_object_and_beats, set_up, tear_down),
         cmocka_unit_test_setup_teardown(of_two_shippers_one_says_so, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_kill_at_any_fail_point_loses_nothing_confirmed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_kill_at_any_moment_with_a_spool_loses_nothing_confirmed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_slot_that_is_busy_for_a_moment_is_waited_for, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
