@@ -274,14 +274,15 @@ static tide_status start_fetching(struct run *r, struct tide_err *err)
     const struct restore_options *o = r->o;
 
     if (o->no_start) {
-        (void)snprintf(r->fetch_command, sizeof r->fetch_command, "%s", o->log_get_command);
+        /* other branches' numbers are taken, this one is its own: so the server comes to it */
+        (void)snprintf(r->fetch_command, sizeof r->fetch_command, "%.3900s --own-branch %llu", o->log_get_command,
+                       (unsigned long long)r->marker.new_branch);
         return TIDE_OK;
     }
     tide_status s = lineage_load(o->repo, o->instance, &r->lineages, err);
     if (s != TIDE_OK)
         return s;
-    (void)snprintf(r->fetch_command, sizeof r->fetch_command, "%.3900s %s %%f %%p", o->fetch_program, FETCH_SOCKET);
-    return fetch_server_start(&(struct fetch_server_options){.repo = o->repo,
+    s = fetch_server_start(&(struct fetch_server_options){.repo = o->repo,
                                                              .instance = o->instance,
                                                              .plugin = o->plugin,
                                                              .host = o->host,
@@ -289,10 +290,14 @@ static tide_status start_fetching(struct run *r, struct tide_err *err)
                                                              .lineages = &r->lineages,
                                                              .data_directory = o->into,
                                                              .new_branch = r->marker.new_branch,
+                                                             .program = o->fetch_program,
                                                              .uid = r->uid,
                                                              .gid = r->gid,
                                                              .cancel = o->cancel},
                               &r->fetch, err);
+    if (s == TIDE_OK)
+        (void)snprintf(r->fetch_command, sizeof r->fetch_command, "%s", fetch_server_command(r->fetch));
+    return s;
 }
 
 /* A server that got no log says only that; why it got none is what the operator has to know. */

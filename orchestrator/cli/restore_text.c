@@ -97,23 +97,39 @@ static void print_endpoint(const json_t *doc)
 {
     const json_t *e = json_object_get(doc, "endpoint");
 
-    if (!json_is_object(e)) {
-        (void)printf("%-23s  not started; start it with:\n%-23s    %s\n", "endpoint", "",
-                     out_str(doc, "start_command"));
-        return;
+    if (json_is_object(e))
+        (void)printf("%-23s  %s port %lld, socket in %s\n", "endpoint", out_str(e, "host"),
+                     (long long)json_integer_value(json_object_get(e, "port")), out_str(e, "socket"));
+}
+
+static void print_start_by_hand(const json_t *doc)
+{
+    const json_t *readable = json_object_get(doc, "must_read"), *r;
+    size_t i;
+
+    (void)printf(
+        "\nNot started, and so not proved yet.  Starting it replays the log to the position above and opens it:\n"
+        "  %s\n",
+        out_str(doc, "start_command"));
+    if (json_array_size(readable) > 0)
+        (void)printf("It fetches the log itself; its user must be able to read:\n");
+    json_array_foreach(readable, i, r)
+    {
+        (void)printf("  %s\n", json_string_value(r));
     }
-    (void)printf("%-23s  %s port %lld, socket in %s\n", "endpoint", out_str(e, "host"),
-                 (long long)json_integer_value(json_object_get(e, "port")), out_str(e, "socket"));
 }
 
 static void print_next(const json_t *doc)
 {
     const json_t *e = json_object_get(doc, "endpoint");
 
+    if (!json_is_object(e)) {
+        print_start_by_hand(doc);
+        return;
+    }
     (void)printf("\nNext:\n");
-    if (json_is_object(e))
-        (void)printf("  connect    host %s, port %lld, as you would to the source\n", out_str(e, "host"),
-                     (long long)json_integer_value(json_object_get(e, "port")));
+    (void)printf("  connect    host %s, port %lld, or by its socket, as you would to the source\n",
+                 out_str(e, "host"), (long long)json_integer_value(json_object_get(e, "port")));
     (void)printf("  stop       %s\n", out_str(doc, "stop_command"));
     (void)printf("  keep it    tidemark activate %s\n", out_str(doc, "data_directory"));
     (void)printf("             (takes it out of quarantine: until then it archives nothing, replicates nothing and\n"
@@ -129,10 +145,14 @@ void restore_text_result(const json_t *doc)
     out_time(to, "time", time);
     out_size(doc, "bytes", bytes);
     out_seconds(doc, "seconds", took);
-    (void)printf("restored, and proved to have stopped where it should\n\n");
+    (void)puts(json_is_object(json_object_get(doc, "endpoint"))
+                   ? "restored, and proved to have stopped where it should\n"
+                   : "restored as far as files go\n");
     (void)printf("%-23s  %s\n", "data directory", out_str(doc, "data_directory"));
     print_endpoint(doc);
-    (void)printf("%-23s  %s, %s\n", "recovered to", time, out_str(to, "position"));
+    (void)printf("%-23s  %s, %s\n",
+                 json_is_object(json_object_get(doc, "endpoint")) ? "recovered to" : "will recover to", time,
+                 out_str(to, "position"));
     print_commits(stdout, doc);
     (void)printf("%-23s  %s, lineage %lld\n", "base backup", out_str(doc, "backup"),
                  (long long)json_integer_value(json_object_get(doc, "lineage")));

@@ -1,5 +1,6 @@
 #include "orchestrator/daemon/restore_doc.h"
 
+#include "orchestrator/base/cleanup.h"
 #include "orchestrator/base/clock.h"
 #include "orchestrator/daemon/values.h"
 #include <string.h>
@@ -93,6 +94,24 @@ static json_t *prepared_json(const char *text)
     return list;
 }
 
+/* A server that is started by hand fetches its log itself, as its own user. */
+static json_t *must_read_json(const struct restore_facts *f)
+{
+    TIDE_AUTO(settings_repo_clear) struct settings_repo repo = {0};
+    struct tide_err ignored = TIDE_ERR_INIT;
+    json_t *list = json_array();
+    const char *config = job_text(f->job, "config");
+
+    if (!f->options->no_start || settings_repo_describe(f->job->config, f->job->instance, &repo, &ignored) != TIDE_OK)
+        return list;
+    const char *key = config_value(f->job->config, CONFIG_REPOSITORY, repo.name, "encryption_key_file").text;
+    (void)json_array_append_new(list, json_string(config != NULL ? config : "/etc/tidemark/tidemark.conf"));
+    if (key != NULL)
+        (void)json_array_append_new(list, value_string(key));
+    (void)json_array_append_new(list, value_string(repo.url));
+    return list;
+}
+
 json_t *restore_doc_result(const struct restore_facts *f)
 {
     const struct plan *p = f->plan;
@@ -103,12 +122,13 @@ json_t *restore_doc_result(const struct restore_facts *f)
                                             : json_pack("{s:o, s:i, s:o}", "host", value_string(i->host), "port",
                                                         (int)i->port, "socket", value_string(i->socket_directory));
 
-    return json_pack(
-        "{s:i, s:s, s:o, s:s, s:{s:o, s:o}, s:o, s:o, s:o, s:s, s:i, s:I, s:o, s:o, s:o, s:o}", "schema", 1,
-        "data_directory", f->options->into, "endpoint", endpoint, "requested", f->requested, "recovered_to", "time",
-        value_time(p->target_us), "position", value_position(f->job->plugin, reached), "last_commit_included",
-        commit_json(f, &p->included), "first_commit_excluded", commit_json(f, &p->excluded), "prepared_transactions",
-        prepared_json(i->prepared), "backup", p->backup.id, "lineage", (int)p->lineage, "bytes", (json_int_t)r->bytes,
-        "seconds", value_seconds(r->finished_us - r->started_us), "start_command", value_string(i->start_command),
-        "stop_command", value_string(i->stop_command), "warnings", problems_json(f, 1, 1));
+    return json_pack("{s:i, s:s, s:o, s:s, s:{s:o, s:o}, s:o, s:o, s:o, s:s, s:i, s:I, s:o, s:o, s:o, s:o, s:o}",
+                     "schema", 1, "data_directory", f->options->into, "endpoint", endpoint, "requested", f->requested,
+                     "recovered_to", "time", value_time(p->target_us), "position",
+                     value_position(f->job->plugin, reached), "last_commit_included", commit_json(f, &p->included),
+                     "first_commit_excluded", commit_json(f, &p->excluded), "prepared_transactions",
+                     prepared_json(i->prepared), "backup", p->backup.id, "lineage", (int)p->lineage, "bytes",
+                     (json_int_t)r->bytes, "seconds", value_seconds(r->finished_us - r->started_us), "start_command",
+                     value_string(i->start_command), "stop_command", value_string(i->stop_command), "warnings",
+                     problems_json(f, 1, 1), "must_read", must_read_json(f));
 }
