@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -34,7 +35,7 @@ struct slot {
 struct fetch_server {
     struct fetch_server_options o;
     struct fetch_file_options file_options;
-    char directory[TIDE_PATH_MAX];
+    char directory[TIDE_PATH_MAX], command[TIDE_PATH_MAX];
     int listen_fd, stop_fd;
     pthread_t acceptor, fetchers[N_FETCHERS];
     unsigned n_fetchers;
@@ -277,6 +278,40 @@ static tide_status listen_in(struct fetch_server *f, struct tide_err *err)
     return TIDE_OK;
 }
 
+/*
+ * The server runs the program as its own user, who may not be able to reach the place where Tidemark is installed (a
+ * build below /root).  So it gets a copy in its own directory, unless that file system runs no programs.
+ */
+static tide_status place_program(struct fetch_server *f, struct tide_err *err)
+{
+    TIDE_AUTO(tide_buf_clear) struct tide_buf program = TIDE_BUF_INIT(16u << 20);
+    char path[TIDE_PATH_MAX];
+    struct statvfs vfs;
+
+    if (f->o.program == NULL)
+        return TIDE_OK;
+    if (statvfs(f->directory, &vfs) != 0)
+        return tide_fail_errno(err, errno, "could not look at the file system of \"%s\"", f->directory);
+    if ((vfs.f_flag & ST_NOEXEC) != 0) {
+        (void)snprintf(f->command, sizeof f->command, "%.3900s %s %%f %%p", f->o.program, FETCH_SOCKET);
+        return TIDE_OK;
+    }
+    (void)snprintf(f->command, sizeof f->command, "%s %s %%f %%p", FETCH_PROGRAM, FETCH_SOCKET);
+    tide_status s = tide_path_join(path, f->o.data_directory, FETCH_PROGRAM, err);
+    if (s == TIDE_OK)
+        s = tide_file_read(f->o.program, &program, err);
+    if (s == TIDE_OK)
+        s = tide_file_replace(path, program.data, program.len, 0700, err);
+    if (s == TIDE_OK && f->o.uid >= 0 && chown(path, (uid_t)f->o.uid, (gid_t)f->o.gid) != 0)
+        s = tide_fail_errno(err, errno, "could not give \"%s\" to the server's user", path);
+    return s;
+}
+
+const char *fetch_server_command(const struct fetch_server *f)
+{
+    return f->command;
+}
+
 static tide_status start_threads(struct fetch_server *f, struct tide_err *err)
 {
     for (; f->n_fetchers < N_FETCHERS; f->n_fetchers++) {
@@ -320,6 +355,8 @@ tide_status fetch_server_start(const struct fetch_server_options *o, struct fetc
         s = tide_mkdirs(f->directory, 0700, err);
     if (s == TIDE_OK)
         s = listen_in(f, err);
+    if (s == TIDE_OK)
+        s = place_program(f, err);
     if (s == TIDE_OK)
         s = start_threads(f, err);
     if (s != TIDE_OK) {

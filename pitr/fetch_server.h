@@ -15,6 +15,7 @@
 
 #define FETCH_DIRECTORY ".tidemark-log"
 #define FETCH_SOCKET    FETCH_DIRECTORY "/socket"
+#define FETCH_PROGRAM   FETCH_DIRECTORY "/fetch"
 
 struct fetch_server;
 
@@ -27,12 +28,15 @@ struct fetch_server_options {
     const struct lineage_set *lineages; /* borrowed, for the life of the server */
     const char *data_directory;
     uint64_t new_branch; /* history files below it are answered, so that the server takes this number */
+    const char *program; /* tidemark-fetch; NULL: nobody will run it */
     long uid, gid;       /* who may connect and rename; -1: ourselves */
     struct tide_cancel *cancel;
 };
 
 tide_status fetch_server_start(const struct fetch_server_options *o, struct fetch_server **out,
                                struct tide_err *err) TIDE_MUST_CHECK;
+/* What the recovering server runs, in its data directory, for each file; valid until stop. */
+const char *fetch_server_command(const struct fetch_server *f);
 /* Stops the threads and removes the directory. */
 void fetch_server_stop(struct fetch_server *f);
 /* Why the server was last answered "error"; OK and empty when it never was. */
