@@ -30,7 +30,6 @@ static const struct config_option options[] = {
      .def = "zstd:3",
      .help = "how new data is compressed: zstd:1 to zstd:19, lz4, or none"},
 
-    {.key = "metrics", .sections = CONFIG_DAEMON, .help = "address and port on which the daemon shows its metrics"},
     {.key = "log_format",
      .sections = CONFIG_DAEMON,
      .type = TIDE_OPTION_ENUM,
@@ -44,7 +43,8 @@ static const struct config_option options[] = {
     {.key = "state_directory",
      .sections = CONFIG_DAEMON,
      .type = WHERE,
-     .help = "sockets and files of running jobs; left out: /run/tidemark for root, else below XDG_RUNTIME_DIR"},
+     .help = "sockets and files of running jobs; left out: /run/tidemark for root and for whom it belongs to, else "
+             "tidemark below XDG_RUNTIME_DIR, else /tmp/tidemark-UID"},
 
     {.key = "engine", .sections = ALL, .help = "which database it is: the plugin's name, postgresql"},
     {.key = "repository", .sections = ALL, .help = "the repository to use; left out: the only one"},

@@ -69,7 +69,7 @@ static void the_example_of_the_design_is_read(void **state)
                               "\n"
                               "# another comment\n"
                               "[daemon]\n"
-                              "metrics = 127.0.0.1:9824\n"
+                              "state_directory = /run/tidemark-test\n"
                               "[policy standard]\n"
                               "timezone = Europe/Berlin\n"
                               "[instance shop] ; the shop\n"
@@ -88,7 +88,7 @@ static void the_example_of_the_design_is_read(void **state)
     assert_int_equal(v.line, 14);
     assert_string_equal(config_value(c, CONFIG_REPOSITORY, "main", "url").text, "file:///srv/backups");
     assert_string_equal(config_value(c, CONFIG_REPOSITORY, "main", "compression").text, "zstd:3");
-    assert_string_equal(config_value(c, CONFIG_DAEMON, NULL, "metrics").text, "127.0.0.1:9824");
+    assert_string_equal(config_value(c, CONFIG_DAEMON, NULL, "state_directory").text, "/run/tidemark-test");
     assert_string_equal(config_instance_value(c, "shop", "slot").text, "mine");
     assert_string_equal(config_instance_value(c, "shop", "timezone").text, "Europe/Berlin");
     config_free(c);
