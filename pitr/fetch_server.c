@@ -25,6 +25,7 @@ enum slot_state { SLOT_EMPTY, SLOT_WANTED, SLOT_FETCHING, SLOT_READY, SLOT_ABSEN
 /* One log file, named by where it starts: the path of lineages says to which branch that place belongs. */
 struct slot {
     enum slot_state state;
+    bool asked;         /* somebody waits for it: not given up for what is planned ahead */
     tide_status failed; /* SLOT_FAILED: how */
     struct tide_log_file file;
     uint64_t used; /* when it was last asked for or planned: the oldest is reused */
@@ -67,7 +68,7 @@ static struct slot *slot_take(struct fetch_server *f, const struct tide_log_file
 
     for (size_t i = 0; i < N_SLOTS; i++) {
         struct slot *s = &f->slots[i];
-        if (s->state == SLOT_FETCHING)
+        if (s->state == SLOT_FETCHING || s->asked)
             continue;
         if (s->state == SLOT_EMPTY) {
             oldest = s;
@@ -199,8 +200,10 @@ static void answer(struct fetch_server *f, const char *name, char *reply, size_t
         if (s == NULL)
             (void)pthread_cond_wait(&f->changed, &f->lock);
     }
-    if (s != NULL)
+    if (s != NULL) {
+        s->asked = true;
         s->used = 0; /* before everything that was planned ahead */
+    }
     if (file.kind == TIDE_LOG_FILE_SEGMENT)
         plan_ahead(f, &file);
     while (s != NULL && (s->state == SLOT_WANTED || s->state == SLOT_FETCHING) && !f->stopping)
@@ -214,6 +217,8 @@ static void answer(struct fetch_server *f, const char *name, char *reply, size_t
         (void)snprintf(f->problem, sizeof f->problem, "%.60s: %.400s", name, s == NULL ? "stopped" : s->text);
         (void)snprintf(reply, size, "error %s\n", f->problem);
     }
+    if (s != NULL)
+        s->asked = false;
     if (s != NULL && s->state != SLOT_FETCHING)
         s->state = SLOT_EMPTY;
     (void)pthread_cond_broadcast(&f->changed);
