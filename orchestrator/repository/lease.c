@@ -59,10 +59,22 @@ static void forget_generation(struct lease *l, uint32_t generation)
         TIDE_LOG(TIDE_LOG_DEBUG, "repository.lease.not_cleared", TIDE_STR("reason", err.msg));
 }
 
-/* One more generation.  EXISTS: somebody else made it, and the lease is lost. */
+/* After a lease ran out, somebody else may have held it so long that the generation behind ours is cleared away. */
+static tide_status prove_newest(struct lease *l, uint32_t generation, struct tide_err *err)
+{
+    uint32_t newest = 0;
+    tide_status s = record_highest(l->repo, l->folder, &newest, err);
+    if (s != TIDE_OK || newest == generation)
+        return s;
+    forget_generation(l, generation);
+    return tide_fail(err, TIDE_EXISTS, "generation %u is newer than %u", newest, generation);
+}
+
+/* One more generation.  EXISTS: somebody else made it, or a later one, and the lease is lost. */
 static tide_status renew(struct lease *l, struct tide_err *err)
 {
     int64_t since_us = tide_monotonic_us();
+    bool ran_out = since_us >= atomic_load(&l->held_until_us);
     uint32_t next = l->generation + 1;
     tide_status s = lease_record_put(l->repo, l->folder, next, &l->self, err);
     if (s == TIDE_EXISTS) {
@@ -76,6 +88,8 @@ static tide_status renew(struct lease *l, struct tide_err *err)
             return s;
         s = TIDE_OK;
     }
+    if (s == TIDE_OK && ran_out)
+        s = prove_newest(l, next, err);
     if (s != TIDE_OK)
         return s;
     l->generation = next;

@@ -196,6 +196,40 @@ static void lease_that_cannot_be_renewed_ends(void **state)
     lease_release(l);
 }
 
+/* Its holder slept for so long that what came right after its own generation is cleared away already. */
+static void lease_that_was_taken_long_ago_is_lost(void **state)
+{
+    struct test_repo *t = *state;
+    struct tide_err err = TIDE_ERR_INIT;
+    struct lease *l = NULL;
+    struct repo *other = NULL;
+    char moved[4096], url[4200];
+    ok(take(t->repo, 300 * MS, 0, &l, &err), &err);
+    uint32_t top = newest(t->repo);
+    (void)snprintf(moved, sizeof(moved), "%s.away", t->root);
+    assert_int_equal(rename(t->root, moved), 0);
+    int64_t deadline = tide_monotonic_us() + 20 * TIDE_SECOND_US;
+    while (lease_is_held(l) && tide_monotonic_us() < deadline)
+        tide_sleep_us(10 * MS);
+    assert_false(lease_is_held(l));
+
+    (void)snprintf(url, sizeof(url), "file://%s", moved);
+    struct repo_options o = t->options;
+    o.url = url;
+    ok(repo_open(&o, &other, &err), &err);
+    for (uint32_t g = top + 10; g < top + 13; g++)
+        put_stranger(other, g, 60 * TIDE_SECOND_US, false);
+    repo_close(other);
+    assert_int_equal(rename(moved, t->root), 0);
+
+    for (int i = 0; i < 60; i++) {
+        tide_sleep_us(10 * MS);
+        assert_false(lease_is_held(l));
+    }
+    lease_release(l);
+    assert_int_equal(newest(t->repo), top + 12);
+}
+
 static void lease_of_a_process_that_died_here_is_taken_at_once(void **state)
 {
     struct test_repo *t = *state;
@@ -343,6 +377,7 @@ int main(void)
         T(holder_renews_and_clears_old_generations),
         T(newer_generation_of_another_ends_the_lease),
         T(lease_that_cannot_be_renewed_ends),
+        T(lease_that_was_taken_long_ago_is_lost),
         T(lease_of_a_process_that_died_here_is_taken_at_once),
         cmocka_unit_test(only_a_process_that_is_surely_gone_counts_as_gone),
         T(damaged_lease_is_waited_out),
