@@ -180,6 +180,9 @@ static tide_status write_small(struct extract *x, const struct small_file *f, co
 {
     struct target *t = NULL;
     tide_status s = open_small(x, f, &t, err);
+    /* What was right a moment ago was not fetched: a file that had to be made anew would stay empty. */
+    if (s == TIDE_OK && f->there && !t->existing)
+        s = tide_fail(err, TIDE_IO, "\"%s\" changed while it was restored", f->path);
     if (s == TIDE_OK && f->size > 0 && !f->there)
         s = target_write(t, data, (size_t)f->size, 0, err);
     if (s == TIDE_OK)
