@@ -8,16 +8,9 @@ static int tell_started(struct pg_backup_run *run, struct tide_err *err)
     return run->sink->started(run->sink->ctx, pg_pos(run->start), run->timeline, run->start_us, err);
 }
 
-static void tell_phase(const struct pg_backup_run *run, const char *phase)
-{
-    run->host->progress(run->host->ctx, &(struct tide_progress){.struct_size = sizeof(struct tide_progress),
-                                                                .phase = phase,
-                                                                .time_us = TIDE_TIME_NONE});
-}
-
 static int start(struct pg_backup_run *run, struct tide_err *err)
 {
-    tell_phase(run, "checkpoint");
+    pg_tell_phase(run->host, "checkpoint");
     int s = pg_session_start(run, err);
     return s != TIDE_OK ? s : tell_started(run, err);
 }
@@ -35,7 +28,7 @@ static int hand_over_labels(struct pg_backup_run *run, struct tide_err *err)
 /* All files, and when all have been read, pg_control. */
 static int copy_files(struct pg_backup_run *run, const char *dir, const struct pg_path_map *map, struct tide_err *err)
 {
-    tell_phase(run, "files");
+    pg_tell_phase(run->host, "files");
     int s = pg_files_walk(run, dir, map, err);
     if (s == TIDE_OK)
         s = pg_files_config(run, err);
@@ -116,7 +109,7 @@ static int take_and_copy(struct pg_backup_run *run, struct tide_err *err)
     const struct tide_backup_sink *sink = run->sink;
     char mount[4096] = "";
 
-    tell_phase(run, "snapshot");
+    pg_tell_phase(run->host, "snapshot");
     int s = sink->snapshot(sink->ctx, TIDE_SNAPSHOT_TAKE, NULL, 0, err);
     if (s == TIDE_OK)
         s = pg_session_stop(run, err);

@@ -21,16 +21,21 @@ struct basebackup {
 
 /* ------------------------------------------------------------ conversation */
 
-static int wait_input(struct basebackup *b, struct tide_err *err)
+/* phase: what the server rightly takes its time for; NULL: nothing, it should send. */
+static int wait_input(struct basebackup *b, const char *phase, struct tide_err *err)
 {
     const struct tide_host *host = b->run->host;
     unsigned ready;
-    int s =
-        pg_wait(host, &(struct pg_wait){.fd = PQsocket(b->conn), .events = POLLIN, .extra_fd = -1, .timeout_ms = -1},
-                &ready, err);
+    int s = pg_wait(
+        host,
+        &(struct pg_wait){
+            .fd = PQsocket(b->conn), .events = POLLIN, .extra_fd = -1, .timeout_ms = phase == NULL ? -1 : PG_TELL_MS},
+        &ready, err);
 
     if (s != TIDE_OK)
         return s;
+    if (ready == 0)
+        pg_tell_phase(host, phase);
     if (!PQconsumeInput(b->conn))
         return pg_fail_result(host, b->conn, NULL, "connection to the server was lost", err);
     return TIDE_OK;
@@ -40,7 +45,7 @@ static int wait_input(struct basebackup *b, struct tide_err *err)
 static int next_result(struct basebackup *b, ExecStatusType wanted, PGresult **out, struct tide_err *err)
 {
     while (PQisBusy(b->conn)) {
-        int s = wait_input(b, err);
+        int s = wait_input(b, "checkpoint", err);
         if (s != TIDE_OK)
             return s;
     }
@@ -262,7 +267,7 @@ static int take_copy(struct basebackup *b, bool messages, struct tide_err *err)
         if (n > 0)
             s = messages ? take_message(b, buf, (size_t)n, err) : feed(b, buf, (size_t)n, err);
         else if (n == 0)
-            s = wait_input(b, err);
+            s = wait_input(b, NULL, err);
         else if (n == -2)
             s = pg_fail_result(b->run->host, b->conn, NULL, "the base backup was cut off", err);
         PQfreemem(buf);

@@ -104,7 +104,14 @@ struct pg_query {
     int n_params;
     int timeout_ms;     /* 0: no limit */
     bool ignore_cancel; /* for what has to be done even when cancelled; give a timeout */
+    /* The phase to tell while the server rightly takes its time (a checkpoint): silence would count as a hang.  NULL:
+     * a statement that should not take long. */
+    const char *waiting;
 };
+
+/* Tells the host that we are in a phase of which nothing can be counted. */
+void pg_tell_phase(const struct tide_host *host, const char *phase);
+#define PG_TELL_MS 5000 /* so often while waiting */
 
 /*
  * Sends a statement and waits, on the socket and on the host's cancel

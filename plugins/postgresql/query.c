@@ -175,6 +175,31 @@ static int wait_not_busy(const struct tide_host *host, PGconn *conn, int timeout
     return TIDE_OK;
 }
 
+void pg_tell_phase(const struct tide_host *host, const char *phase)
+{
+    host->progress(host->ctx, &(struct tide_progress){.struct_size = sizeof(struct tide_progress),
+                                                      .phase = phase,
+                                                      .time_us = TIDE_TIME_NONE});
+}
+
+static int wait_telling(const struct tide_host *host, PGconn *conn, const char *phase, struct tide_err *err)
+{
+    while (PQisBusy(conn)) {
+        unsigned ready;
+        int s = pg_wait(
+            host, &(struct pg_wait){.fd = PQsocket(conn), .events = POLLIN, .extra_fd = -1, .timeout_ms = PG_TELL_MS},
+            &ready, err);
+
+        if (s != TIDE_OK)
+            return s;
+        if (ready == 0)
+            pg_tell_phase(host, phase);
+        else if (!PQconsumeInput(conn))
+            return pg_fail_result(host, conn, NULL, "connection to the server was lost", err);
+    }
+    return TIDE_OK;
+}
+
 int pg_next_result(const struct tide_host *host, PGconn *conn, int timeout_ms, bool ignore_cancel, PGresult **res,
                    struct tide_err *err)
 {
@@ -226,8 +251,10 @@ int pg_query_run(const struct tide_host *host, PGconn *conn, const struct pg_que
     if (!sent)
         return pg_fail_result(host, conn, NULL, "could not send a statement to the server", err);
     for (;;) {
-        bool timed_out;
-        int s = wait_not_busy(host, conn, query->timeout_ms, query->ignore_cancel, &timed_out, err);
+        bool timed_out = false;
+        int s = query->waiting != NULL
+                    ? wait_telling(host, conn, query->waiting, err)
+                    : wait_not_busy(host, conn, query->timeout_ms, query->ignore_cancel, &timed_out, err);
 
         if (s == TIDE_CANCELLED) {
             cancel_running(host, conn, err);
