@@ -46,6 +46,17 @@ static tide_status pause_for(struct waiting *w, int64_t us, struct tide_err *err
     return tide_cancel_is_set(w->job->cancel) ? tide_fail(err, TIDE_CANCELLED, "cancelled") : TIDE_OK;
 }
 
+/* A shipper retries for ever; only log that becomes durable is progress. */
+static void watch_progress(void *ctx, const struct wal_ship_state *s)
+{
+    struct waiting *w = ctx;
+
+    if (tide_pos_cmp(s->durable, w->covered) <= 0)
+        return;
+    w->covered = s->durable;
+    worker_send_alive(w->job->channel);
+}
+
 /* Nobody on this host ships.  BUSY: somebody else does, elsewhere. */
 static tide_status ship_alone(struct waiting *w, struct tide_err *err)
 {
@@ -54,6 +65,8 @@ static tide_status ship_alone(struct waiting *w, struct tide_err *err)
     o.until = w->b->stop;
     /* What is spooled is not stored: a backup needs it in the repository. */
     o.spool_directory = NULL;
+    o.report = watch_progress;
+    o.report_ctx = w;
     TIDE_LOG(TIDE_LOG_WARN, "backup.ships", TIDE_STR("instance", w->job->instance),
              TIDE_STR("reason", "no shipper runs; the backup stores the log it needs by itself"));
     job_phase(w->job, "shipping log");

@@ -60,11 +60,17 @@ void job_phase(struct job *job, const char *phase)
 
 /* ----------------------------------------------------------------- opening */
 
+tide_status job_start_pulse(struct job *job, struct tide_err *err)
+{
+    return pulse_start(job->channel, repo_store(job->repo), &job->pulse, err);
+}
+
 tide_status job_open_repo(struct job *job, struct tide_err *err)
 {
     if (job->repo != NULL)
         return TIDE_OK;
-    return settings_repo_open(job->config, job->instance, job->cancel, &job->repo, err);
+    tide_status s = settings_repo_open(job->config, job->instance, job->cancel, &job->repo, err);
+    return s != TIDE_OK ? s : job_start_pulse(job, err);
 }
 
 static tide_status engine_name(struct job *job, char out[32], struct tide_err *err)
@@ -191,6 +197,7 @@ int job_main(const char *name, const char *instance, struct tide_cancel *cancel)
     s = run(&job, &err);
 
     /* The result last: everything that a successful job promised is done, everything it held is let go. */
+    pulse_stop(job.pulse);
     plugin_host_free(job.host_box);
     plugin_free(job.loaded);
     repo_close(job.repo);

@@ -6,6 +6,7 @@
  * job_main() finds the job's function by name, runs it and sends its result.
  */
 
+#include "orchestrator/daemon/pulse.h"
 #include "orchestrator/daemon/settings.h"
 #include "orchestrator/plugin/host.h"
 #include "orchestrator/plugin/loader.h"
@@ -22,6 +23,7 @@ struct job {
     struct config *config; /* owned by job_main */
     struct settings settings;
     struct repo *repo;            /* job_open_repo */
+    struct pulse *pulse;          /* from then on */
     struct loaded_plugin *loaded; /* job_open_plugin */
     struct plugin_host *host_box;
     const struct tide_plugin *plugin;
@@ -39,6 +41,8 @@ int job_main(const char *name, const char *instance, struct tide_cancel *cancel)
 
 /* Opens the instance's repository (the only one, when the instance is not configured). */
 tide_status job_open_repo(struct job *job, struct tide_err *err) TIDE_MUST_CHECK;
+/* For a job that opened the repository in its own way. */
+tide_status job_start_pulse(struct job *job, struct tide_err *err) TIDE_MUST_CHECK;
 /* Loads the plugin of the instance's engine - as configured, else as the repository knows it - and makes its host. */
 tide_status job_open_plugin(struct job *job, struct tide_err *err) TIDE_MUST_CHECK;
 /* Both. */

@@ -92,6 +92,9 @@ static tide_status make_repository(struct report *r, struct tide_err *err)
                   &created, &job->repo, err);
     if (s != TIDE_OK)
         return tide_wrap(err, s, "making repository \"%s\"", repo.name);
+    s = job_start_pulse(job, err);
+    if (s != TIDE_OK)
+        return s;
     report_add(r, 0, created ? "repository.made" : "repository.there", NULL, "repository \"%s\" %s, id %s", repo.url,
                created ? "was made" : "is there", repo_id(job->repo));
     if (!repo_is_encrypted(job->repo))

@@ -62,11 +62,17 @@ tide_status job_list(struct job *job, struct tide_err *err)
     if (s != TIDE_OK)
         return s;
     /* The plugin only says positions in the engine's words; a list is needed on hosts without it, too. */
-    if (job_open_plugin(job, &why) != TIDE_OK)
+    tide_status opened = job_open_plugin(job, &why);
+    if (opened != TIDE_OK)
         TIDE_LOG(TIDE_LOG_DEBUG, "list.plugin", TIDE_STR("message", why.msg));
     s = backup_list_load(job->repo, job->instance, &backups, err);
     if (s != TIDE_OK)
         return s;
+    /* Nobody knows such an instance: most likely a slip of the pen, and not a server without backups. */
+    if (opened == TIDE_INVALID && backups.n + backups.n_bad == 0) {
+        *err = why;
+        return opened;
+    }
     json_t *list = json_array(), *bad = json_array();
     job->data = json_pack("{s:i, s:o, s:o}", "schema", 1, "backups", list, "unreadable", bad);
     if (job->data == NULL)

@@ -100,10 +100,14 @@ tide_status job_log_show(struct job *job, struct tide_err *err)
     if (s != TIDE_OK)
         return s;
     (void)control_flush(job, 5 * 1000000, NULL);
-    s = job_open_plugin(job, &why); /* for the words of positions only */
+    tide_status opened = job_open_plugin(job, &why); /* for the words of positions only */
     s = lineage_load(job->repo, job->instance, &lineages, err);
     if (s != TIDE_OK)
         return s;
+    if (opened == TIDE_INVALID && lineages.n == 0) { /* nobody knows such an instance */
+        *err = why;
+        return opened;
+    }
     json_t *list = json_array();
     job->data = json_pack("{s:i, s:o}", "schema", 1, "lineages", list);
     for (size_t i = 0; s == TIDE_OK && i < lineages.n; i++)

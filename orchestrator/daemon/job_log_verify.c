@@ -62,7 +62,7 @@ tide_status job_log_verify(struct job *job, struct tide_err *err)
         const struct lineage *l = &lineages.items[i];
         if (only != 0 && l->number != only)
             continue;
-        job_phase(job, "reading log");
+        pulse_show_reading(job->pulse, "reading log");
         s = log_verify(job->repo, job->instance, l, (struct tide_pos){0}, (struct tide_pos){0}, percent, job->plugin,
                        job->host, add_range, &w, err);
         if (s == TIDE_CORRUPT)

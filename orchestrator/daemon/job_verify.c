@@ -74,7 +74,7 @@ static tide_status verify_backup(struct verifying *v, const struct backup *b, st
 
     v->at = b;
     (void)snprintf(phase, sizeof phase, "reading %s", b->id);
-    job_phase(v->job, phase);
+    pulse_show_reading(v->job->pulse, phase);
     tide_status s = tree_reader_open(v->job->repo, v->job->instance, b, v->job->settings.restore_jobs, &reader, &why);
     if (s == TIDE_OK)
         s = tree_verify(reader, v->percent, bad_in_tree, v, &bytes, &why);
@@ -112,7 +112,6 @@ static tide_status take_range(void *ctx, const struct log_range *r, struct tide_
     if (r->state == LOG_FOUND) {
         if (r->from.hi == r->to.hi && r->to.lo > r->from.lo)
             v->bytes += r->to.lo - r->from.lo;
-        job_phase(v->job, "reading log");
         return TIDE_OK;
     }
     if (r->state == LOG_MISSING && known_gap(&v->gaps, r->lineage, r->from, r->to))
@@ -135,7 +134,7 @@ static tide_status verify_log(struct verifying *v, struct tide_err *err)
         struct tide_pos from;
         if (!verify_log_from(&v->facts, &set->items[i], &from))
             continue; /* no window begins before its end */
-        job_phase(v->job, "reading log");
+        pulse_show_reading(v->job->pulse, "reading log");
         s = log_verify(v->job->repo, v->job->instance, &set->items[i], from, (struct tide_pos){0}, v->percent,
                        v->job->plugin, v->job->host, take_range, v, err);
         if (s == TIDE_CORRUPT)

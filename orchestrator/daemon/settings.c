@@ -184,12 +184,22 @@ tide_status settings_repo_open(const struct config *config, const char *instance
 
 /* ------------------------------------------------------------------- state */
 
+#define SYSTEM_STATE "/run/tidemark"
+
+/* The unit of the shipper made it for its user: a backup from cron or a shell has to find the shipper there, too. */
+static bool system_state_is_ours(void)
+{
+    struct stat st;
+
+    return geteuid() == 0 || (lstat(SYSTEM_STATE, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid());
+}
+
 static void default_state(char out[TIDE_PATH_MAX])
 {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
 
-    if (geteuid() == 0)
-        (void)snprintf(out, TIDE_PATH_MAX, "/run/tidemark");
+    if (system_state_is_ours())
+        (void)snprintf(out, TIDE_PATH_MAX, SYSTEM_STATE);
     else if (runtime != NULL && runtime[0] == '/')
         (void)snprintf(out, TIDE_PATH_MAX, "%s/tidemark", runtime);
     else

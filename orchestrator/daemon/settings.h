@@ -45,8 +45,9 @@ tide_status settings_repo_open(const struct config *config, const char *instance
                                struct repo **out, struct tide_err *err) TIDE_MUST_CHECK;
 
 /*
- * Where sockets and files of running jobs are: [daemon] state_directory, else /run/tidemark for root, else tidemark
- * in XDG_RUNTIME_DIR, else /tmp/tidemark-UID.  Made with mode 0700; REFUSED when it is somebody else's.
+ * Where sockets and files of running jobs are: [daemon] state_directory, else /run/tidemark for root and for the user
+ * whose it is, else tidemark in XDG_RUNTIME_DIR, else /tmp/tidemark-UID.  Made with mode 0700; REFUSED when it is
+ * somebody else's.
  */
 tide_status state_directory(const struct config *config, char out[TIDE_PATH_MAX],
                             struct tide_err *err) TIDE_MUST_CHECK;
