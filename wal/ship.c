@@ -56,11 +56,25 @@ void ship_fatal(struct ship *s, tide_status status, const struct tide_err *err)
     ship_unlock(s);
 }
 
+/* The system's reason comes last: of a long text the middle is left out. */
+static void shorten(const char *text, char out[256])
+{
+    size_t len = text == NULL ? 0 : strlen(text);
+
+    if (len < 256)
+        (void)snprintf(out, 256, "%s", text == NULL ? "" : text);
+    else
+        (void)snprintf(out, 256, "%.120s ... %s", text, text + len - 120);
+}
+
 void ship_problem(struct ship *s, char slot[256], const char *event, const char *text)
 {
-    if (strncmp(slot, text == NULL ? "" : text, 255) == 0)
+    char problem[256];
+
+    shorten(text, problem);
+    if (strcmp(slot, problem) == 0)
         return;
-    (void)snprintf(slot, 256, "%s", text == NULL ? "" : text);
+    memcpy(slot, problem, sizeof problem);
     if (text != NULL)
         TIDE_LOG(TIDE_LOG_WARN, event, TIDE_STR("instance", s->o->instance), TIDE_STR("problem", text));
     else
@@ -72,8 +86,8 @@ void ship_snapshot(struct ship *s, struct wal_ship_state *out)
     ship_lock(s);
     struct tide_pos end =
         s->server_end.hi == s->state.received.hi ? pos_max(s->server_end, s->state.received) : s->state.received;
-    const char *problems[] = {s->fatal_err.msg,  s->store_problem, s->drain_problem,
-                              s->stream_problem, s->clock_problem, s->notice};
+    const char *problems[] = {s->fatal_err.msg, s->store_problem, s->drain_problem, s->stream_problem,
+                              s->lease_problem, s->clock_problem, s->notice};
     *out = s->state;
     out->unshipped_bytes = pos_distance(s->state.durable, end);
     out->problem[0] = '\0';
