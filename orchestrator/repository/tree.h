@@ -95,7 +95,9 @@ tide_status tree_extract(struct tree_reader *t, const struct tree_extract_option
 
 /*
  * Reads back every frame that the backup refers to, through the code that restoring uses.  Each bad or missing
- * object is reported once; the call goes on and returns CORRUPT at the end.  percent < 100: a random sample of blocks.
+ * object is reported once, with the first file that needs it (NULL: no file's alone); why has the status NOT_FOUND when
+ * it is missing.  The call goes on and returns CORRUPT at the end.  percent < 100: a random sample of blocks; else what
+ * no file needs is read too: notes, indexes and trailers of packs.
  */
 typedef void tree_bad_fn(void *ctx, const char *key, const char *file, const struct tide_err *why);
 tide_status tree_verify(struct tree_reader *t, unsigned percent, tree_bad_fn *bad, void *ctx, uint64_t *bytes, struct tide_err *err) TIDE_MUST_CHECK;

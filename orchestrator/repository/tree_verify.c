@@ -229,7 +229,7 @@ static void node_failed(void *ctx, const struct pack_ref *ref, const struct tide
     struct verify *v = ctx;
     char key[REPO_KEY_MAX];
     pack_key(v->t->instance, ref->pack, key);
-    tell(v, key, "", why);
+    tell(v, key, NULL, why);
 }
 
 static tide_status verify_files(struct verify *v, struct tree_scan *scan, struct tide_err *err)
@@ -296,7 +296,7 @@ static tide_status check_pack(void *ctx, const uint8_t pack[OBJECT_ID_SIZE], uin
         if (m == TIDE_OK)
             return TIDE_OK;
     }
-    return s == TIDE_OK ? s : tell_pack(c->v, pack, "", s, &why, err);
+    return s == TIDE_OK ? s : tell_pack(c->v, pack, NULL, s, &why, err);
 }
 
 static tide_status verify_packs(struct verify *v, struct tide_err *err)
@@ -310,7 +310,7 @@ static tide_status verify_packs(struct verify *v, struct tide_err *err)
     frame_coder_free(c.coder);
     if (s == TIDE_OK)
         return s;
-    return tell_pack(v, v->t->packs_root.pack, "", s, &why, err); /* the pack table itself */
+    return tell_pack(v, v->t->packs_root.pack, NULL, s, &why, err); /* the pack table itself */
 }
 
 static tide_status verify_all(struct verify *v, struct tide_err *err)
@@ -327,7 +327,7 @@ static tide_status verify_all(struct verify *v, struct tide_err *err)
         s = verify_files(v, scan, &why);
     tree_scan_free(scan);
     if (s != TIDE_OK) /* the root of the file table, or nothing about the repository */
-        s = tell_pack(v, v->t->files_root.pack, "", s, &why, err);
+        s = tell_pack(v, v->t->files_root.pack, NULL, s, &why, err);
     return s != TIDE_OK || v->percent < 100 ? s : verify_packs(v, err);
 }
 

@@ -261,6 +261,7 @@ struct vectors *vectors_make(void)
     large_object(v, plain, "large-object-plain");
     log_object(v, sealed, "log-object");
     log_object(v, plain, "log-object-plain");
+    vectors_add_backup(v);
     test_repo_free(sealed);
     test_repo_free(plain);
     return v;

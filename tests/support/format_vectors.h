@@ -8,7 +8,7 @@
  * page's bytes back.
  */
 
-#include "orchestrator/base/buf.h"
+#include "orchestrator/repository/blockmap.h"
 
 #define VECTOR_INSTANCE "shop"
 #define VECTOR_KEY_FILE "0123456789abcdef0123456789ABCDEF"
@@ -36,6 +36,11 @@ struct vectors {
 /* Aborts when anything fails. */
 struct vectors *vectors_make(void);
 void vectors_free(struct vectors *v);
+/* format_vectors_backup.c: adds those of sections 6 to 8, made of these. */
+void vectors_add_backup(struct vectors *v);
+struct pack_ref vectors_ref(uint8_t pack, uint32_t number);
+struct leaf *vectors_leaf(void); /* the caller's to free() */
+void vectors_patch(uint8_t base[2048], uint8_t block[2600]);
 const struct vector *vectors_find(const struct vectors *v, const char *name);
 
 #endif

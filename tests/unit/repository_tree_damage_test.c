@@ -89,7 +89,7 @@ static void note_bad(void *ctx, const char *key, const char *file, const struct 
     for (unsigned i = 0; i < b->n; i++)
         assert_string_not_equal(b->keys[i], key); /* once each */
     (void)snprintf(b->keys[b->n++], REPO_KEY_MAX, "%s", key);
-    (void)snprintf(b->file, sizeof b->file, "%s", file);
+    (void)snprintf(b->file, sizeof b->file, "%s", file == NULL ? "" : file);
     b->missing += why->status == TIDE_NOT_FOUND;
     assert_true(why->msg[0] != '\0');
 }
