@@ -61,11 +61,37 @@ static void unknown_codec_is_corrupt(void **state)
     codec_free(NULL);
 }
 
+/* What came before decides how long zstd searches; it must never decide what comes back. */
+static void blocks_of_all_sorts_come_back(void **state)
+{
+    (void)state;
+    struct tide_err err = TIDE_ERR_INIT;
+    struct codec *c = codec(FRAME_ZSTD);
+    static uint8_t block[65536], packed[65536], back[65536];
+    uint32_t x = 1;
+    for (unsigned i = 0; i < 24; i++) {
+        for (size_t k = 0; k < sizeof(block); k++) {
+            x = x * 1664525u + 1013904223u;
+            block[k] = (uint8_t)(i % 3 == 0 ? k / 512 : i % 3 == 1 ? x >> 24 : (x >> 28) + (k & 3u));
+        }
+        size_t got = 0, len = sizeof(block) - (i & 1u);
+        assert_int_equal(codec_compress(c, block, len, packed, &got, &err), TIDE_OK);
+        assert_int_equal(got == 0, i % 3 == 1);
+        if (got == 0)
+            continue;
+        assert_true(got < len * 3 / 4);
+        assert_int_equal(codec_expand(c, FRAME_ZSTD, packed, got, back, len, &err), TIDE_OK);
+        assert_memory_equal(back, block, len);
+    }
+    codec_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_saves_less_than_a_64th_is_not_compressed),
         cmocka_unit_test(wrong_length_is_corrupt),
+        cmocka_unit_test(blocks_of_all_sorts_come_back),
         cmocka_unit_test(unknown_codec_is_corrupt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
