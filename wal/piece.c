@@ -97,6 +97,8 @@ tide_status piece_tally_event(struct piece_tally *t, const struct tide_log_event
 
     if (e->kind == TIDE_EVENT_COMMIT)
         tally_commit(t, e);
+    if (e->kind == TIDE_EVENT_PREPARE)
+        t->marks |= LOG_MARK_PREPARED;
     if (kind == NULL)
         return TIDE_OK;
     if (t->events == NULL && (t->events = json_array()) == NULL)

@@ -166,6 +166,7 @@ static void flush(struct clock_thread *t, uint64_t wanted)
     if ((!asked || tide_pos_is_none(end)) && s->collector != NULL)
         end = collector_whole_end(s->collector);
     s->flushing = true;
+    s->flush_to = end;
     ship_changed(s);
     /* While there is no stream, or nowhere to store, the answer is the state as it is. */
     while (pos_before(s->state.durable, end) && !ship_stopping(s) && tide_monotonic_us() < deadline &&

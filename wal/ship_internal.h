@@ -59,7 +59,8 @@ struct ship {
 
     /* everything below: under lock */
     struct wal_ship_state state;
-    char stream_problem[256], store_problem[256], drain_problem[256], clock_problem[256], notice[256];
+    char stream_problem[256], store_problem[256], drain_problem[256], clock_problem[256], lease_problem[256],
+        notice[256];
     struct collector *collector; /* NULL between sessions */
     uint64_t in_flight;          /* bytes of the piece that is being stored */
     bool storing, draining;
@@ -82,6 +83,7 @@ struct ship {
     struct tide_pos gap_to;
     uint64_t flush_wanted, flush_done;
     bool flushing;
+    struct tide_pos flush_to; /* the piece that reaches it is closed at once */
 
     tide_status fatal; /* why it all ends, when not by cancellation */
     struct tide_err fatal_err;

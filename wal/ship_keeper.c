@@ -30,14 +30,14 @@ tide_status ship_lease_take(struct ship *s, struct tide_err *err)
         if (st == TIDE_OK) {
             ship_lock(s);
             s->lease = l;
-            ship_problem(s, s->store_problem, "wal.ship.lease", NULL);
+            ship_problem(s, s->lease_problem, "wal.ship.lease", NULL);
             ship_unlock(s);
             return TIDE_OK;
         }
         if (st == TIDE_BUSY || st == TIDE_CANCELLED || st == TIDE_DENIED || st == TIDE_INVALID)
             return st;
         ship_lock(s);
-        ship_problem(s, s->store_problem, "wal.ship.no_lease", err->msg);
+        ship_problem(s, s->lease_problem, "wal.ship.no_lease", err->msg);
         ship_unlock(s);
         (void)ship_pause(s, backoff_next(&b));
     }

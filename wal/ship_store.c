@@ -119,7 +119,9 @@ static bool is_due(const struct ship *s, const struct collector *c, int64_t *due
 {
     if (!collector_has_whole(c))
         return false;
-    if (s->synchronous || s->draining || s->flushing || ship_stopping(s))
+    if (s->synchronous || s->draining || ship_stopping(s))
+        return true;
+    if (s->flushing && !pos_before(collector_whole_end(c), s->flush_to))
         return true;
     if (!tide_pos_is_none(s->o->until) && !pos_before(collector_whole_end(c), s->o->until))
         return true;

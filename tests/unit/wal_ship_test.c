@@ -517,39 +517,6 @@ static void behind_a_standby_there_are_no_heartbeats(void **state)
     assert_int_equal(heartbeat_newest(w->t->repo, "shop", 1, &clock, &pos, &err), TIDE_NOT_FOUND);
 }
 
-static void a_flush_closes_the_object_and_beats(void **state)
-{
-    struct fake_world *w = *state;
-    struct tide_err err = TIDE_ERR_INIT;
-    struct wal_ship_state st;
-    struct tide_pos pos;
-    int64_t clock;
-
-    assert_int_equal(wal_ship_flush(w->control, TIDE_SECOND_US, &st, &err), TIDE_NOT_FOUND);
-    w->o.control_path = w->control;
-    w->o.ship_interval_us = 60 * TIDE_SECOND_US;
-    w->o.heartbeat_interval_us = 60 * TIDE_SECOND_US;
-    fake_world_start_streaming(w);
-    for (unsigned i = 0; i < 3; i++) {
-        struct tide_pos end = write_some(w, 10, i);
-        int64_t now = tide_now_us();
-        tide_status s;
-        while ((s = wal_ship_flush(w->control, 10 * TIDE_SECOND_US, &st, &err)) == TIDE_NOT_FOUND)
-            tide_sleep_us(10000);
-        assert_int_equal(s, TIDE_OK);
-        if (i > 0 || !tide_pos_is_none(st.durable)) {
-            assert_false(pos_before(st.durable, end));
-            assert_true(st.restorable_us >= now);
-            assert_int_equal(heartbeat_newest(w->t->repo, "shop", 1, &clock, &pos, &err), TIDE_OK);
-            assert_true(clock >= now);
-        } else {
-            fake_world_wait_stored(w, 1, end);
-        }
-    }
-    assert_int_equal(fake_world_stop(w), TIDE_OK);
-    assert_int_equal(access(w->control, F_OK), -1);
-}
-
 static void of_two_shippers_one_says_so(void **state)
 {
     struct fake_world *w = *state, second = *w;
@@ -705,7 +672,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(when_commits_wait_what_arrived_is_sent_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(on_an_idle_server_the_restorable_time_moves, set_up, tear_down),
         cmocka_unit_test_setup_teardown(behind_a_standby_there_are_no_heartbeats, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_flush_closes_the_object_and_beats, set_up, tear_down),
         cmocka_unit_test_setup_teardown(of_two_shippers_one_says_so, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_kill_at_any_fail_point_loses_nothing_confirmed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_kill_at_any_moment_with_a_spool_loses_nothing_confirmed, set_up, tear_down),
