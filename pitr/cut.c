@@ -3,6 +3,9 @@
 #include <string.h>
 
 static const struct plan_commit no_commit = {.time_us = TIDE_TIME_NONE};
+static const struct cut no_cut = {.included = {.time_us = TIDE_TIME_NONE},
+                                  .excluded = {.time_us = TIDE_TIME_NONE},
+                                  .prepared = {.time_us = TIDE_TIME_NONE}};
 
 struct cut_walk {
     const struct cut_options *o;
@@ -14,6 +17,10 @@ struct cut_walk {
     struct log_name skipped;
     const char *skipped_evidence;
     bool have_skipped;
+    /* the same of those in which a transaction was prepared */
+    struct log_name skipped_prepared;
+    const char *skipped_prepared_evidence;
+    bool have_skipped_prepared;
     bool vanished; /* an object was listed and is gone: merged away meanwhile, or lost */
 };
 
@@ -49,6 +56,17 @@ static bool is_excluded(struct cut_walk *w, const struct tide_log_event *e)
     return false;
 }
 
+/* Behind the target, and in front of the first commit that is excluded, none is wanted. */
+static bool is_before_target(const struct cut_walk *w, struct tide_pos end)
+{
+    const struct cut_options *o = w->o;
+
+    if (o->rule != CUT_POSITION)
+        return !w->target_passed;
+    int c = tide_pos_cmp(end, o->position);
+    return o->exclusive ? c < 0 : c <= 0;
+}
+
 /* TIDE_EXISTS is "seen enough": the scan stops there. */
 static tide_status on_event(void *ctx, const struct tide_log_event *e, struct tide_err *err)
 {
@@ -64,6 +82,8 @@ static tide_status on_event(void *ctx, const struct tide_log_event *e, struct ti
         w->target_passed = true;
         w->cut->found = true;
     }
+    if (e->kind == TIDE_EVENT_PREPARE && is_before_target(w, e->end))
+        w->cut->prepared = commit_of(e);
     if (e->kind != TIDE_EVENT_COMMIT)
         return TIDE_OK;
     if (is_excluded(w, e)) {
@@ -116,6 +136,20 @@ static bool name_settles(const struct cut_walk *w, const struct log_name *n)
     return false;
 }
 
+static void note_skipped(struct cut_walk *w, const struct log_name *name, const char *evidence)
+{
+    if (name->max_us != TIDE_TIME_NONE) {
+        w->skipped = *name;
+        w->skipped_evidence = evidence;
+        w->have_skipped = true;
+    }
+    if ((name->marks & LOG_MARK_PREPARED) != 0 && is_before_target(w, name->end)) {
+        w->skipped_prepared = *name;
+        w->skipped_prepared_evidence = evidence;
+        w->have_skipped_prepared = true;
+    }
+}
+
 /* One lineage of the path.  *more: the walk reached the fork and goes on in the child. */
 static tide_status walk_step(struct cut_walk *w, const struct lineage_step *step, bool *more, struct tide_err *err)
 {
@@ -144,13 +178,10 @@ static tide_status walk_step(struct cut_walk *w, const struct lineage_step *step
         w->cut->objects++;
         w->cut->bytes += name.end.hi == name.start.hi ? name.end.lo - name.start.lo : 0;
         w->cut->covered = log_walk_position(walk);
-        if (!name_settles(w, &name)) {
+        if (!name_settles(w, &name))
             s = scan(w, &name, l->evidence, err);
-        } else if (name.max_us != TIDE_TIME_NONE) {
-            w->skipped = name;
-            w->skipped_evidence = l->evidence;
-            w->have_skipped = true;
-        }
+        else
+            note_skipped(w, &name, l->evidence);
     }
     log_walk_close(walk);
     if (s == TIDE_NOT_FOUND) {
@@ -160,28 +191,58 @@ static tide_status walk_step(struct cut_walk *w, const struct lineage_step *step
     return s;
 }
 
+/* Everything in an object that its name let us skip. */
+static tide_status scan_skipped(struct cut_walk *w, const struct log_name *name, const char *evidence,
+                                struct cut *out, struct tide_err *err)
+{
+    struct cut_options all = *w->o;
+    struct cut_walk again = {.o = &all, .cut = out};
+
+    *out = no_cut;
+    all.rule = CUT_NOTHING;
+    tide_status s = scan(&again, name, evidence, err);
+    w->vanished = again.vanished;
+    return s;
+}
+
 /* The last commit before the cut may lie in an object that its name let us skip: look into that one only. */
 static tide_status find_included(struct cut_walk *w, struct tide_err *err)
 {
-    struct cut scratch = {.included = no_commit, .excluded = no_commit};
-    struct cut_options all = *w->o;
-    struct cut_walk again = {.o = &all, .cut = &scratch};
+    struct cut c;
 
     if (!w->have_skipped || tide_pos_cmp(w->cut->included.start, w->skipped.start) >= 0)
         return TIDE_OK;
-    all.rule = CUT_NOTHING;
-    tide_status s = scan(&again, &w->skipped, w->skipped_evidence, err);
-    if (s == TIDE_OK && scratch.included.time_us != TIDE_TIME_NONE)
-        w->cut->included = scratch.included;
-    w->vanished = again.vanished;
+    tide_status s = scan_skipped(w, &w->skipped, w->skipped_evidence, &c, err);
+    if (s == TIDE_OK && c.included.time_us != TIDE_TIME_NONE)
+        w->cut->included = c.included;
     return s;
+}
+
+/* The same for the last transaction that was prepared; of no interest in front of a commit. */
+static tide_status find_prepared(struct cut_walk *w, struct tide_err *err)
+{
+    struct tide_pos last = w->cut->included.start;
+    struct cut c;
+
+    if (tide_pos_cmp(w->cut->prepared.start, last) > 0)
+        last = w->cut->prepared.start;
+    if (w->have_skipped_prepared && tide_pos_cmp(last, w->skipped_prepared.end) < 0) {
+        tide_status s = scan_skipped(w, &w->skipped_prepared, w->skipped_prepared_evidence, &c, err);
+        if (s != TIDE_OK)
+            return s;
+        if (tide_pos_cmp(c.prepared.start, last) > 0)
+            w->cut->prepared = c.prepared;
+    }
+    if (tide_pos_cmp(w->cut->prepared.start, w->cut->included.start) <= 0)
+        w->cut->prepared = no_commit;
+    return TIDE_OK;
 }
 
 static tide_status walk_path(struct cut_walk *w, struct tide_err *err)
 {
     const struct cut_options *o = w->o;
 
-    *w->cut = (struct cut){.included = no_commit, .excluded = no_commit};
+    *w->cut = no_cut;
     w->cut->found = o->rule != CUT_TRANSACTION && o->rule != CUT_NAME;
     for (size_t i = 0; i < o->n_path; i++) {
         bool more = false;
@@ -193,7 +254,8 @@ static tide_status walk_path(struct cut_walk *w, struct tide_err *err)
         if (!more)
             break;
     }
-    return find_included(w, err);
+    tide_status s = find_included(w, err);
+    return s == TIDE_OK ? find_prepared(w, err) : s;
 }
 
 tide_status cut_find(const struct cut_options *o, struct cut *out, struct tide_err *err)

@@ -5,6 +5,8 @@
  * Where in the log a target lies: the last commit that belongs to it and the
  * first that does not.  A target is always the longest prefix of the log before
  * the first commit that is excluded, never a filter: stamps can run backwards.
+ * A transaction that was prepared in it was promised to its coordinator: it belongs to
+ * the prefix although no commit may follow it there.
  */
 
 #include "pitr/plan.h"
@@ -38,7 +40,8 @@ struct cut_options {
 struct cut {
     bool found; /* the transaction or restore point was met (always true for the other rules) */
     struct plan_commit included, excluded;
-    struct tide_pos covered; /* log is unbroken from `from` to here (at least; the walk stops behind the cut) */
+    struct plan_commit prepared; /* the last transaction that was prepared, where it lies behind `included` */
+    struct tide_pos covered;     /* log is unbroken from `from` to here (at least; the walk stops behind the cut) */
     uint32_t covered_lineage;
     uint64_t objects, bytes;
 };

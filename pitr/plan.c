@@ -199,14 +199,15 @@ static tide_status describe(struct plan *plan, const struct plan_state *p, const
     plan->excluded = cut->excluded;
     plan->log_objects = cut->objects;
     plan->log_bytes = cut->bytes;
-    bool replay =
-        cut->included.time_us != TIDE_TIME_NONE && tide_pos_cmp(cut->included.start, plan->backup.stop) >= 0;
+    /* Recovery ends with the last commit, or with a transaction that was prepared behind it. */
+    const struct plan_commit *last = tide_pos_is_none(cut->prepared.start) ? &cut->included : &cut->prepared;
+    bool replay = !tide_pos_is_none(last->start) && tide_pos_cmp(last->start, plan->backup.stop) >= 0;
     plan->kind = replay ? TIDE_TARGET_COMMIT : TIDE_TARGET_CONSISTENT;
     plan->log_from = plan->backup.start;
-    plan->log_to = replay ? cut->included.end : plan->backup.stop;
+    plan->log_to = replay ? last->end : plan->backup.stop;
     plan->expected_end = plan->log_to;
     plan->target_us = p->time_us != TIDE_TIME_NONE ? p->time_us : plan->included.time_us;
-    plan->target_start = plan->included.start;
+    plan->target_start = last->start;
     return replay ? TIDE_OK : last_record(p, plan, err);
 }
 

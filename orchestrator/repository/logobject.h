@@ -17,6 +17,7 @@
 #define LOG_MARK_RESTORE_POINT 1u
 #define LOG_MARK_SETTINGS      2u
 #define LOG_MARK_BRANCH        4u
+#define LOG_MARK_PREPARED      8u
 
 struct log_name {
     uint32_t lineage;

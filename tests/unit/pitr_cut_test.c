@@ -275,11 +275,54 @@ static void an_object_that_vanishes_is_no_end(void **state)
     assert_int_equal(unsetenv("TIDE_FAULTY"), 0);
 }
 
+/* Stored in objects of any size: whether an object is looked into for another reason must make no difference. */
+static void a_prepared_transaction_belongs_to_the_prefix(void **state)
+{
+    for (unsigned size = 1; size <= 12; size++) {
+        struct fixture *f = *state;
+        struct history_lineage *l = history_fork(f->h, NULL, (struct tide_pos){0});
+        struct tide_pos at[10];
+        for (int i = 0; i < 10; i++) {
+            history_commit(f->h, T0 + i * S);
+            at[i] = l->end;
+            if (i == 4 || i == 9)
+                (void)history_record(f->h, TIDE_EVENT_PREPARE, "doubt");
+            if (i == 4 || i == 9)
+                at[i] = l->end;
+        }
+        history_store(f->h, l, l->start, l->end, size);
+        look_at(f, l);
+        f->o.rule = CUT_TIME;
+        for (int i = 0; i < 10; i++) {
+            f->o.time_us = T0 + i * S;
+            struct cut c = find(f);
+            between(&c, &l->commits[i], i == 9 ? NULL : &l->commits[i + 1]);
+            assert_int_equal(c.prepared.end.lo, i == 4 || i == 9 ? at[i].lo : 0);
+        }
+        f->o.rule = CUT_NOTHING;
+        struct cut c = find(f);
+        between(&c, &l->commits[9], NULL);
+        assert_int_equal(c.prepared.end.lo, l->end.lo);
+        /* a position between the commit and the first half of the next one */
+        f->o.rule = CUT_POSITION;
+        f->o.position = l->commits[4].end;
+        c = find(f);
+        between(&c, &l->commits[4], &l->commits[5]);
+        assert_int_equal(c.prepared.end.lo, 0);
+        f->o.position = at[4];
+        c = find(f);
+        assert_int_equal(c.prepared.end.lo, at[4].lo);
+        (void)tear_down(state);
+        (void)set_up(state);
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(a_time_cuts_before_the_first_later_commit),
+        TEST(a_prepared_transaction_belongs_to_the_prefix),
         TEST(a_later_commit_ends_the_prefix_whatever_follows),
         TEST(positions_cut_at_record_ends),
         TEST(restore_points_cut_where_they_lie),
