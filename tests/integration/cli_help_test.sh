@@ -29,7 +29,7 @@ like "$err" "usage:" "... and help"
 exits 0 "--version" "$t" --version
 like "$out" "^tidemark [0-9]+\\.[0-9]+" "... is a version"
 exits 2 "half of a command is a mistake" tm log
-like "$err" "one more word" "... and says so"
+like "$err" "needs one" "... and says so"
 exits 2 "an unknown option is a mistake" tm backup --slow
 like "$err" "\"--slow\"" "... and named"
 exits 2 "an option without its value is a mistake" tm restore shop --to
