@@ -168,6 +168,9 @@ static tide_status feed_files(struct putting *p, struct collector *c, struct tid
         tide_status s = read_files(p, at, to, p->buf, &n, err);
         if (s != TIDE_OK)
             return s;
+        /* Who hands over a complete file deletes it then. */
+        if (n == 0 && p->complete)
+            return tide_fail(err, TIDE_CORRUPT, "\"%s\" is shorter than a log file of its name", p->in->paths[0]);
         if (n == 0)
             return TIDE_OK;
         s = collector_feed(c, at, pos_add(at, n), p->buf, n, err);

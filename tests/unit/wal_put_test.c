@@ -151,6 +151,21 @@ static void an_incomplete_segment_gives_its_whole_records(void **state)
     assert_int_equal(stored_commits(f, 1), commits_below(f, segment(2)));
 }
 
+/* A copy that was cut off is not taken for stored: who gave it would delete the rest. */
+static void a_file_that_was_cut_off_is_not_taken_for_complete(void **state)
+{
+    struct fixture *f = *state;
+    char path[256], name[32];
+
+    (void)write_segments(f, 2, 5);
+    path_of(f, 1, 0, path, name);
+    fake_write_segment(f->w->server, 1, segment(0), path);
+    assert_int_equal(truncate(path, FAKE_SEGMENT / 2), 0);
+    assert_int_equal(put_path(f, path, name), TIDE_CORRUPT);
+    assert_int_equal(put(f, 1, 0), TIDE_OK);
+    fake_world_check(f->w, 1, 1, START, segment(1));
+}
+
 static void beside_streamed_log_only_what_is_missing_is_added(void **state)
 {
     struct fixture *f = *state;
@@ -296,6 +311,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(complete_segments_are_stored_whole_and_again_without_harm, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_incomplete_segment_gives_its_whole_records, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_file_that_was_cut_off_is_not_taken_for_complete, set_up, tear_down),
         cmocka_unit_test_setup_teardown(beside_streamed_log_only_what_is_missing_is_added, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_hole_in_the_middle_is_filled, set_up, tear_down),
         cmocka_unit_test_setup_teardown(other_content_is_corrupt_and_nothing_is_overwritten, set_up, tear_down),
