@@ -154,6 +154,10 @@ static tide_status session_run(struct stream *st, struct tide_err *err)
     if (r != TIDE_OK)
         return r;
     r = session_stream(&x, err);
+    if (r != TIDE_OK && !tide_pos_is_none(x.target.fill_to) && ++st->lessons.fill_failures == SHIP_FILL_TRIES)
+        TIDE_LOG(TIDE_LOG_WARN, "wal.ship.hole_left", TIDE_STR("instance", st->ship->o->instance),
+                 TIDE_U64("lineage", x.target.lineage), TIDE_U64("from", x.target.resume.lo),
+                 TIDE_STR("reason", err->msg));
     session_drain(&x, false);
     ship_lock(st->ship);
     /* Once something behind a gap is stored, the lineage's end speaks for itself. */

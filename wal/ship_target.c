@@ -59,14 +59,26 @@ static tide_status go_on(struct ship *s, const struct ship_lessons *lessons, con
     }
     if (empty)
         return lead_in(s, l, t, err);
-    /* What is confirmed to the server is everything below a position: a hole below it comes first. */
+    t->resume = end;
+    return log_scan_start(s->o->repo, s->o->instance, l->number, end, &t->prove_from, &t->record, err);
+}
+
+/* What is confirmed to the server is everything below a position: a hole below it comes first. */
+static tide_status hole_first(struct ship *s, const struct lineage_set *set, uint32_t lineage, struct ship_target *t,
+                              bool *taken, struct tide_err *err)
+{
     struct log_hole hole;
-    st = log_find_hole(s->o->repo, s->o->instance, l->number, &hole, err);
+    tide_status st = log_find_hole(s->o->repo, s->o->instance, set, lineage, &hole, err);
+
+    *taken = hole.found;
+    if (st != TIDE_OK || !hole.found)
+        return st;
+    st = fill(t, lineage_find(set, hole.lineage), err);
     if (st != TIDE_OK)
         return st;
-    t->resume = hole.found ? hole.from : end;
-    t->fill_to = hole.found ? hole.to : TIDE_POS_NONE;
-    return log_scan_start(s->o->repo, s->o->instance, l->number, t->resume, &t->prove_from, &t->record, err);
+    t->resume = hole.from;
+    t->fill_to = hole.to;
+    return log_scan_start(s->o->repo, s->o->instance, hole.lineage, hole.from, &t->prove_from, &t->record, err);
 }
 
 /* The server left l at a fork that we hold: it proves the log before it, and tells what follows. */
@@ -170,6 +182,10 @@ static tide_status choose_stored(struct ship *s, struct ship_lessons *lessons, c
         return st;
     if (kin.child && !pos_before(kin.end, kin.fork))
         return go_to_fork(s, lessons, &kin, t, err);
+    if (lessons->fill_failures < SHIP_FILL_TRIES)
+        st = hole_first(s, &set, kin.lineage->number, t, &taken, err);
+    if (st != TIDE_OK || taken)
+        return st;
     if (kin.empty)
         st = parent_first(s, lessons, &set, kin.lineage, t, &taken, err);
     return st != TIDE_OK || taken ? st : go_on(s, lessons, kin.lineage, kin.end, kin.empty, t, err);

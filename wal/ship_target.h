@@ -22,6 +22,8 @@ struct ship_target {
 
 void ship_target_clear(struct ship_target *t);
 
+#define SHIP_FILL_TRIES 5u
+
 /* What earlier sessions of this run have learned. */
 struct ship_lessons {
     uint32_t disproved[SHIP_DISPROVED_MAX]; /* lineages whose bytes the server resent differently */
@@ -29,6 +31,7 @@ struct ship_lessons {
     uint32_t moved_lineage; /* log was removed: go on here; 0: nothing */
     struct tide_pos moved_to, moved_prove_from;
     uint32_t gave_up;       /* a parent whose end can no longer be had */
+    unsigned fill_failures; /* holes are given up on after some: the live log must not wait for ever */
     uint32_t unproved_fork; /* a parent whose bytes before the fork can no longer be resent */
 };
 
