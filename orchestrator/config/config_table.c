@@ -43,7 +43,7 @@ static const struct config_option options[] = {
     {.key = "state_directory",
      .sections = CONFIG_DAEMON,
      .type = WHERE,
-     .help = "sockets and files of running jobs; left out: /run/tidemark for root and for whom it belongs to, else "
+     .help = "sockets and files of running jobs; left out: /run/tidemark for root and for the user whose it is, else "
              "tidemark below XDG_RUNTIME_DIR, else /tmp/tidemark-UID"},
 
     {.key = "engine", .sections = ALL, .help = "which database it is: the plugin's name, postgresql"},
