@@ -27,6 +27,9 @@ static tide_status remember(struct cli_args *args, const struct cli_option *o, c
 {
     if (args->n_given == ARGS_MAX_OPTIONS)
         return tide_fail(err, TIDE_INVALID, "too many options");
+    /* A script's variable that was not set. */
+    if (value != NULL && value[0] == '\0')
+        return tide_fail(err, TIDE_INVALID, "the value of \"--%s\" is empty: %s", o->name, o->argument);
     args->given[args->n_given++] = (struct cli_given){.option = o, .value = value};
     return TIDE_OK;
 }

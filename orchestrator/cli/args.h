@@ -15,6 +15,8 @@ struct cli_option {
 #define ARGS_MAX_OPTIONS    48u
 #define ARGS_MAX_POSITIONAL 8u
 
+struct cli_command;
+
 struct cli_args {
     const char *positional[ARGS_MAX_POSITIONAL];
     size_t n_positional;
@@ -23,6 +25,7 @@ struct cli_args {
         const char *value; /* NULL for a flag */
     } given[ARGS_MAX_OPTIONS];
     size_t n_given;
+    const struct cli_command *command; /* whose they are; NULL: the program's */
 };
 
 /*

@@ -144,6 +144,14 @@ static void show_all(struct show *w, const struct tide_option *engine, size_t n_
             show_option(w, engine[i].key, engine[i].def, engine[i].flags);
 }
 
+static tide_status must_be_configured(const struct config *config, const char *instance, struct tide_err *err)
+{
+    for (size_t i = 0; i < config_count(config, CONFIG_INSTANCE); i++)
+        if (strcmp(config_name(config, CONFIG_INSTANCE, i), instance) == 0)
+            return TIDE_OK;
+    return tide_fail(err, TIDE_INVALID, "there is no section [instance %s]", instance);
+}
+
 static tide_status run_show(struct cli *cli, const struct cli_args *args, struct tide_err *err)
 {
     TIDE_AUTO(engines_clear) struct engines e = {0};
@@ -157,6 +165,8 @@ static tide_status run_show(struct cli *cli, const struct cli_args *args, struct
         s = cli_instance(cli, args, &w.instance, err);
     if (s == TIDE_OK)
         s = cli_config(cli, &w.config, err);
+    if (s == TIDE_OK)
+        s = must_be_configured(w.config, w.instance, err);
     if (s != TIDE_OK)
         return s;
     /* The engine's own keys are shown when its plugin is there; the core's are of use without it. */

@@ -50,6 +50,12 @@ static tide_status run(struct cli *cli, const struct cli_args *args, struct tide
         &(struct cli_job){
             .job = "log-verify", .instance = instance, .request = request, .event = print_range, .event_ctx = cli},
         &data, err);
+    if (!cli->json && s == TIDE_OK && json_array_size(json_object_get(data, "ranges")) == 0) {
+        if (lineage != 0)
+            (void)printf("no log of \"%s\" on lineage %llu is stored\n", instance, (unsigned long long)lineage);
+        else
+            (void)printf("no log of \"%s\" is stored\n", instance);
+    }
     if (cli->json && data != NULL && (s == TIDE_OK || s == TIDE_CORRUPT)) {
         out_json(data);
         if (s == TIDE_CORRUPT)

@@ -78,6 +78,7 @@ static int run(struct cli *cli, const struct cli_command *command, int argc, cha
     struct tide_err err = TIDE_ERR_INIT;
     struct cli_args args = {0};
 
+    args.command = command;
     tide_status s = cli_args_parse(&parse, argc, argv, &args, NULL, &err);
     take_globals(cli, &args);
     if (s == TIDE_OK && cli_args_has(&args, "help")) {
@@ -96,11 +97,14 @@ static int run(struct cli *cli, const struct cli_command *command, int argc, cha
 static int unknown_command(struct cli *cli, const char *word)
 {
     struct tide_err err = TIDE_ERR_INIT;
-    bool group = false;
+    char group[128] = "";
+    size_t len = strlen(word), n = 0;
 
     for (size_t i = 0; commands[i] != NULL; i++)
-        group |= strncmp(commands[i]->name, word, strlen(word)) == 0 && commands[i]->name[strlen(word)] == ' ';
-    tide_status s = group ? tide_fail(&err, TIDE_INVALID, "\"%s\" needs one more word", word)
+        if (strncmp(commands[i]->name, word, len) == 0 && commands[i]->name[len] == ' ' && n < sizeof group)
+            n += (size_t)snprintf(group + n, sizeof group - n, "%s%s", n == 0 ? "" : ", ",
+                                  commands[i]->name + len + 1);
+    tide_status s = n > 0 ? tide_fail(&err, TIDE_INVALID, "\"%s\" needs one more word: %s", word, group)
                           : tide_fail(&err, TIDE_INVALID, "unknown command \"%s\"", word);
     (void)tide_hint(&err, s, "\"tidemark --help\" lists the commands.");
     return report(cli, NULL, s, &err);

@@ -21,10 +21,13 @@ static void print_commit(FILE *to, const char *label, const json_t *commit, cons
 
 static void print_commits(FILE *to, const json_t *doc)
 {
+    /* To the end of a backup nobody looks what comes behind it. */
+    bool only_backup = strncmp(out_str(doc, "requested"), "backup:", 7) == 0;
+
     print_commit(to, "last commit included", json_object_get(doc, "last_commit_included"),
                  "none: the state at the end of the backup");
     print_commit(to, "first commit excluded", json_object_get(doc, "first_commit_excluded"),
-                 "none: nothing later is stored");
+                 only_backup ? "the first behind the end of the backup" : "none: nothing later is stored");
 }
 
 void restore_text_event(void *ctx, const json_t *event)
@@ -128,8 +131,9 @@ static void print_next(const json_t *doc)
         return;
     }
     (void)printf("\nNext:\n");
-    (void)printf("  connect    host %s, port %lld, or by its socket, as you would to the source\n",
-                 out_str(e, "host"), (long long)json_integer_value(json_object_get(e, "port")));
+    (void)printf("  connect    host %s (the socket: as the server's user, no password), port %lld\n"
+                 "             or host %s, with a password of the source\n",
+                 out_str(e, "socket"), (long long)json_integer_value(json_object_get(e, "port")), out_str(e, "host"));
     (void)printf("  stop       %s\n", out_str(doc, "stop_command"));
     (void)printf("  keep it    tidemark activate %s\n", out_str(doc, "data_directory"));
     (void)printf("             (takes it out of quarantine: until then it archives nothing, replicates nothing and\n"

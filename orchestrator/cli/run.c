@@ -23,11 +23,15 @@ tide_status cli_config(struct cli *cli, struct config **out, struct tide_err *er
 
 tide_status cli_words(const struct cli_args *args, size_t min, size_t max, struct tide_err *err)
 {
+    tide_status s = TIDE_OK;
+
     if (args->n_positional > max)
-        return tide_fail(err, TIDE_INVALID, "unexpected word \"%s\"", args->positional[max]);
-    if (args->n_positional < min)
-        return tide_fail(err, TIDE_INVALID, "%zu more word(s) expected", min - args->n_positional);
-    return TIDE_OK;
+        s = tide_fail(err, TIDE_INVALID, "unexpected word \"%s\"", args->positional[max]);
+    else if (args->n_positional < min)
+        s = tide_fail(err, TIDE_INVALID, "%s missing", min - args->n_positional == 1 ? "a word is" : "words are");
+    if (s != TIDE_OK && args->command != NULL)
+        s = tide_hint(err, s, "Usage: tidemark %s %s", args->command->name, args->command->arguments);
+    return s;
 }
 
 tide_status cli_instance(struct cli *cli, const struct cli_args *args, const char **out, struct tide_err *err)
@@ -47,8 +51,9 @@ tide_status cli_instance(struct cli *cli, const struct cli_args *args, const cha
         *out = config_name(config, CONFIG_INSTANCE, 0);
         return TIDE_OK;
     }
-    return tide_fail(err, TIDE_INVALID, "which instance? The configuration has %zu",
-                     config_count(config, CONFIG_INSTANCE));
+    s = tide_fail(err, TIDE_INVALID, "which instance? The configuration has %zu",
+                  config_count(config, CONFIG_INSTANCE));
+    return tide_hint(err, s, "Name one; those that the repository knows are listed by: tidemark status.");
 }
 
 /* The worker may have another working directory one day: it gets the file's whole path. */

@@ -45,6 +45,10 @@ static void print_fine(const json_t *data)
     char bytes[OUT_TEXT], took[OUT_TEXT];
     long long percent = (long long)json_integer_value(json_object_get(data, "percent"));
 
+    if (json_integer_value(json_object_get(data, "backups")) == 0) {
+        (void)puts("there is no base backup, and so nothing that could be proved");
+        return;
+    }
     out_size(data, "bytes", bytes);
     out_seconds(data, "seconds", took);
     (void)printf("%lld backup(s) and their log prove: %s read in %s",

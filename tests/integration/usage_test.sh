@@ -104,6 +104,14 @@ exits 2 "a position that is none is exit 2" tm restore shop --to lsn:abc --into 
 exits 4 "a position that is not stored yet is exit 4" tm restore shop --to lsn:FF/0 --into "$tmp/none"
 exits 2 "an unknown instance is exit 2" tm restore nosuch --to latest --into "$tmp/none"
 like "$err" "nosuch" "... and named"
+exits 2 "... also for a list" tm list nosuch
+exits 2 "... for what log there is" tm log show nosuch
+exits 2 "... for the configuration" tm config show nosuch
+exits 2 "an empty target is exit 2" tm restore shop --to "" --into "$tmp/none"
+like "$err" '"--to" is empty' "... and said"
+exits 2 "an empty directory is exit 2" tm restore shop --to latest --into=
+exits 2 "a word that is missing is exit 2" tm keep shop
+like "$err" "keep INSTANCE BACKUP" "... with what was expected"
 exits 2 "binaries that are not there are exit 2" tm restore shop --to latest --into "$tmp/none" --bin-dir /usr/bin
 none
 exits 2 "a port in use is exit 2" tm restore shop --to latest --into "$tmp/none" --port "$port"
