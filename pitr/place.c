@@ -33,13 +33,25 @@ static void space_name(const json_t *metadata, const char *id, char *out, size_t
     }
 }
 
+static bool is_word(const char *word, const char *text, size_t n)
+{
+    return strlen(word) == n && memcmp(word, text, n) == 0;
+}
+
+static const char *last_part(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash == NULL ? path : slash + 1;
+}
+
 /* What --tablespace NAME=DIR or ID=DIR says, or NULL. */
 static const char *mapped(const struct restore_options *o, const char *name, const char *id)
 {
     for (const char *const *m = o->tablespace_map; m != NULL && *m != NULL; m++) {
         const char *eq = strchr(*m, '=');
         size_t n = eq == NULL ? 0 : (size_t)(eq - *m);
-        if (n > 0 && ((strlen(name) == n && memcmp(name, *m, n) == 0) || (strlen(id) == n && memcmp(id, *m, n) == 0)))
+        if (n > 0 && (is_word(name, *m, n) || is_word(id, *m, n)))
             return eq + 1;
     }
     return NULL;
@@ -48,7 +60,7 @@ static const char *mapped(const struct restore_options *o, const char *name, con
 static tide_status add_space(struct loading *l, const struct tree_entry *e, struct tide_err *err)
 {
     struct placement *p = l->p;
-    const char *id = strrchr(e->name, '/') == NULL ? e->name : strrchr(e->name, '/') + 1;
+    const char *id = last_part(e->name);
 
     if (p->n == SPACES_MAX || strlen(e->name) >= sizeof p->spaces->prefix)
         return tide_fail(err, TIDE_UNSUPPORTED, "the backup has too many tablespaces");
@@ -118,6 +130,19 @@ static tide_status refuse_full_directories(const struct placement *p, struct tid
     return TIDE_OK;
 }
 
+/* A name that was mistyped would send the tablespace elsewhere. */
+static tide_status refuse_unknown_names(const struct placement *p, struct tide_err *err)
+{
+    for (const char *const *m = p->o->tablespace_map; m != NULL && *m != NULL; m++) {
+        size_t n = strcspn(*m, "="), i = 0;
+        while (i < p->n && !is_word(p->spaces[i].name, *m, n) && !is_word(last_part(p->spaces[i].prefix), *m, n))
+            i++;
+        if (i == p->n)
+            return tide_fail(err, TIDE_INVALID, "the backup has no tablespace \"%.*s\"", (int)n, *m);
+    }
+    return TIDE_OK;
+}
+
 tide_status placement_load(struct tree_reader *t, const struct restore_options *o, bool resume, struct placement *out,
                            struct tide_err *err)
 {
@@ -129,6 +154,8 @@ tide_status placement_load(struct tree_reader *t, const struct restore_options *
     out->o = o;
     tide_status s = tree_reader_walk(t, on_entry, &l, err);
     json_decref(metadata);
+    if (s == TIDE_OK)
+        s = refuse_unknown_names(out, err);
     if (s == TIDE_OK && !resume)
         s = refuse_full_directories(out, err);
     if (s != TIDE_OK)

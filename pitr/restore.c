@@ -95,6 +95,11 @@ static tide_status check_space(const struct restore_options *o, struct restore_r
     char at[TIDE_PATH_MAX], need[32], have[32], text[256];
 
     existing_parent(o->into, at);
+    if (access(at, W_OK | X_OK) != 0) {
+        char denied[TIDE_PATH_MAX + 64];
+        (void)snprintf(denied, sizeof denied, "nothing can be made in \"%s\": %s", at, strerror(errno));
+        note(report, 2, "restore.directory", denied, "as root: install -d -o USER DIR; or restore as root");
+    }
     tide_status s = tide_disk_free(at, &report->free_bytes, err);
     if (s != TIDE_OK)
         return s;
@@ -135,8 +140,10 @@ static tide_status refuse_findings(const struct restore_report *report, struct t
         const struct finding *f = &report->findings.items[i];
         if (f->severity < 2)
             continue;
-        bool space = strcmp(f->code, "restore.space") == 0;
-        tide_status s = tide_fail(err, space ? TIDE_FULL : TIDE_INVALID, "%s", f->message);
+        tide_status s = strcmp(f->code, "restore.space") == 0       ? TIDE_FULL
+                        : strcmp(f->code, "restore.directory") == 0 ? TIDE_DENIED
+                                                                    : TIDE_INVALID;
+        s = tide_fail(err, s, "%s", f->message);
         return tide_hint(err, s, "%s", f->fix == NULL ? "nothing was written" : f->fix);
     }
     return TIDE_OK;
@@ -283,18 +290,18 @@ static tide_status start_fetching(struct run *r, struct tide_err *err)
     if (s != TIDE_OK)
         return s;
     s = fetch_server_start(&(struct fetch_server_options){.repo = o->repo,
-                                                             .instance = o->instance,
-                                                             .plugin = o->plugin,
-                                                             .host = o->host,
-                                                             .plan = o->plan,
-                                                             .lineages = &r->lineages,
-                                                             .data_directory = o->into,
-                                                             .new_branch = r->marker.new_branch,
-                                                             .program = o->fetch_program,
-                                                             .uid = r->uid,
-                                                             .gid = r->gid,
-                                                             .cancel = o->cancel},
-                              &r->fetch, err);
+                                                          .instance = o->instance,
+                                                          .plugin = o->plugin,
+                                                          .host = o->host,
+                                                          .plan = o->plan,
+                                                          .lineages = &r->lineages,
+                                                          .data_directory = o->into,
+                                                          .new_branch = r->marker.new_branch,
+                                                          .program = o->fetch_program,
+                                                          .uid = r->uid,
+                                                          .gid = r->gid,
+                                                          .cancel = o->cancel},
+                           &r->fetch, err);
     if (s == TIDE_OK)
         (void)snprintf(r->fetch_command, sizeof r->fetch_command, "%s", fetch_server_command(r->fetch));
     return s;

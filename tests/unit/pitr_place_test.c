@@ -116,7 +116,7 @@ static void the_map_wins_by_name_and_by_number(void **state)
 {
     struct fixture *f = *state;
     struct tide_err err = TIDE_ERR_INIT;
-    const char *map[] = {"fas=/wrong", "fast=/srv/a", "164=/srv/b=c", NULL};
+    const char *map[] = {"fast=/srv/a", "164=/srv/b=c", NULL};
 
     f->o.tablespace_map = map;
     f->o.tablespaces_into = "/srv/others";
@@ -136,6 +136,18 @@ static void tablespaces_into_takes_the_rest(void **state)
     ok(load(f, false, &err), &err);
     assert_string_equal(placed(f, "pg_tblspc/16400"), "/srv/others/fast");
     assert_string_equal(placed(f, "pg_tblspc/164"), "/srv/slow");
+}
+
+static void a_name_that_no_tablespace_has_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct tide_err err = TIDE_ERR_INIT;
+    const char *map[] = {"fast=/srv/a", "fas=/srv/b", NULL};
+
+    f->o.tablespace_map = map;
+    assert_int_equal(load(f, false, &err), TIDE_INVALID);
+    assert_non_null(strstr(err.msg, "\"fas\""));
+    assert_int_equal(f->p.n, 0);
 }
 
 static void without_metadata_a_tablespace_has_its_number(void **state)
@@ -218,10 +230,15 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(tablespaces_go_beside_the_directory), TEST(the_map_wins_by_name_and_by_number),
-        TEST(tablespaces_into_takes_the_rest),     TEST(without_metadata_a_tablespace_has_its_number),
-        TEST(relative_directories_are_refused),    TEST(a_full_tablespace_directory_is_refused),
-        TEST(control_files_are_written_last),      TEST(the_plugin_gets_numbers_and_directories),
+        TEST(tablespaces_go_beside_the_directory),
+        TEST(the_map_wins_by_name_and_by_number),
+        TEST(tablespaces_into_takes_the_rest),
+        TEST(a_name_that_no_tablespace_has_is_refused),
+        TEST(without_metadata_a_tablespace_has_its_number),
+        TEST(relative_directories_are_refused),
+        TEST(a_full_tablespace_directory_is_refused),
+        TEST(control_files_are_written_last),
+        TEST(the_plugin_gets_numbers_and_directories),
         TEST(paths_beyond_the_limit_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
