@@ -236,6 +236,10 @@ static int fail_connect(const struct tide_host *host, const struct pg_endpoint *
         hint =
             "over TCP the server's certificate is verified: give sslrootcert= in \"connection\", or write a weaker "
             "sslmode= there";
+    else if (strstr(f->text, "Peer authentication failed") != NULL || strstr(f->text, "no pg_hba.conf entry") != NULL)
+        hint =
+            "two lines as in README.md, \"Protect a server\": in pg_hba.conf above the others, local all,replication "
+            "USER peer map=tidemark; in pg_ident.conf, tidemark OSUSER USER; then SELECT pg_reload_conf()";
     return pg_fail_hint(host, err, f->status, hint, "could not connect to PostgreSQL at \"%s\": %s", where, f->text);
 }
 
