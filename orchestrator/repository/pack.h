@@ -50,6 +50,11 @@ tide_status pack_writer_append(struct pack_writer *p, enum frame_kind kind, cons
 /* Writes down, for a run that comes after a kill, of which block of which file the frame just appended is. */
 void pack_writer_note(struct pack_writer *p, const char *name, uint32_t leaf, uint32_t block,
                       const struct pack_ref *ref);
+/*
+ * The same once all blocks of a leaf are stored and its own frame was just appended: that frame says where they are,
+ * and one note replaces those of its blocks in this pack.
+ */
+void pack_writer_note_leaf(struct pack_writer *p, const char *name, uint32_t leaf, const struct pack_ref *ref);
 /* Starts to commit what is open. */
 tide_status pack_writer_flush(struct pack_writer *p, struct tide_err *err) TIDE_MUST_CHECK;
 /* Until everything flushed is durable. */
@@ -67,6 +72,7 @@ struct pack_note {
     const uint8_t *blocks; /* n times PACK_NOTE_SIZE */
 };
 #define PACK_NOTE_SIZE 34u
+#define PACK_NOTE_LEAF UINT16_MAX /* in place of a block: the leaf's frame */
 
 /* The notes frame: its hash epoch, and then group after group from a cursor.  NOT_FOUND (err untouched) at the end.
  */

@@ -248,6 +248,15 @@ void pack_writer_note(struct pack_writer *p, const char *name, uint32_t leaf, ui
         tide_put_be16(p->notes.data + p->group_at, (uint16_t)(tide_get_be16(p->notes.data + p->group_at) + 1));
 }
 
+void pack_writer_note_leaf(struct pack_writer *p, const char *name, uint32_t leaf, const struct pack_ref *ref)
+{
+    if (p->group_at != 0 && leaf == p->group_leaf && strcmp(name, p->group_name) == 0 && !p->notes.failed) {
+        p->notes.len = p->group_at + 2;
+        tide_put_be16(p->notes.data + p->group_at, 0);
+    }
+    pack_writer_note(p, name, leaf, PACK_NOTE_LEAF, ref);
+}
+
 tide_status pack_notes_begin(const void *data, size_t len, uint32_t *hash_epoch, struct tide_cursor *c,
                              struct tide_err *err)
 {

@@ -154,7 +154,10 @@ static tide_status store_leaf(struct tree_lane *l, struct leaf_ref *ref, struct 
     if (s != TIDE_OK)
         return s;
     frame_hash(l->w->seed, l->plain.data, l->plain.len, hash);
-    return pack_writer_append(l->pack, FRAME_LEAF, l->plain.data, l->plain.len, hash, &ref->ref, err);
+    s = pack_writer_append(l->pack, FRAME_LEAF, l->plain.data, l->plain.len, hash, &ref->ref, err);
+    if (s == TIDE_OK)
+        pack_writer_note_leaf(l->pack, l->name, l->number, &ref->ref);
+    return s;
 }
 
 static tide_status end_leaf(struct tree_lane *l, uint32_t seq, struct pack_usage *u, struct tide_err *err)

@@ -259,16 +259,33 @@ static tide_status cache_notes(const struct resume *x, struct pack_reader *r, st
     return s;
 }
 
-static void take_group(const struct resume *x, const struct group *g, const struct pack_note *note, struct leaf *l)
+static void take_leaf(struct pack_reader *r, const struct pack_ref *ref, struct leaf *l)
+{
+    struct tide_err why = TIDE_ERR_INIT;
+    TIDE_AUTO(tide_buf_clear) struct tide_buf plain = TIDE_BUF_INIT(FRAME_MAX_PLAIN);
+    TIDE_AUTO(tide_freep) struct leaf *stored = malloc(sizeof *stored);
+    tide_status s = stored == NULL ? TIDE_NO_MEMORY : pack_reader_frame(r, ref, FRAME_LEAF, ref->hash, &plain, &why);
+    if (s == TIDE_OK)
+        s = leaf_decode(plain.data, plain.len, stored, &why);
+    for (uint32_t i = 0; s == TIDE_OK && i < stored->n; i++) {
+        if (stored->blocks[i].kind == BLOCK_BASE)
+            l->blocks[i] = stored->blocks[i];
+    }
+}
+
+static void take_group(const struct resume *x, struct pack_reader *r, const struct group *g,
+                       const struct pack_note *note, struct leaf *l)
 {
     for (uint32_t i = 0; i < note->n; i++) {
         struct pack_ref ref;
         memcpy(ref.pack, x->packs[g->pack].id, sizeof ref.pack);
         uint32_t block = pack_note_block(note, i, &ref);
-        if (block >= TREE_LEAF_BLOCKS)
-            continue;
-        l->blocks[block].kind = BLOCK_BASE;
-        l->blocks[block].base = ref;
+        if (block == PACK_NOTE_LEAF) {
+            take_leaf(r, &ref, l);
+        } else if (block < TREE_LEAF_BLOCKS) {
+            l->blocks[block].kind = BLOCK_BASE;
+            l->blocks[block].base = ref;
+        }
     }
 }
 
@@ -295,7 +312,7 @@ tide_status resume_leaf(const struct resume *x, struct pack_reader *r, struct re
         if (!*found)
             memset(l->blocks, 0, sizeof l->blocks);
         *found = true;
-        take_group(x, g, note, l);
+        take_group(x, r, g, note, l);
     }
     return TIDE_OK;
 }

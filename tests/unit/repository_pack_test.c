@@ -233,6 +233,54 @@ static void notes_tell_what_a_pack_holds(void **state)
     tide_buf_clear(&notes);
 }
 
+/* Notes of blocks give way to the one of their leaf, but only in the group that is open. */
+static void a_leaf_is_noted_in_place_of_its_blocks(void **state)
+{
+    struct fixture *f = *state;
+    struct tide_err err = TIDE_ERR_INIT;
+    struct tide_buf notes = TIDE_BUF_INIT(FRAME_MAX_PLAIN);
+    struct object_reader *o = NULL;
+    struct frame_coder *coder = NULL;
+    struct frame_ref *refs = NULL;
+    struct tide_cursor c;
+    struct pack_note *note = malloc(sizeof *note);
+    struct pack_ref ref = {.frame = {.number = 0}};
+    uint8_t *plain = malloc(TREE_BLOCK);
+    char key[REPO_KEY_MAX];
+    uint32_t epoch = 99;
+    size_t n = 0;
+    for (unsigned i = 0; i < 4; i++) {
+        fill(i, plain);
+        append(f, FRAME_DATA, plain, frame_len(i), &f->refs[i]);
+        if (i < 3)
+            pack_writer_note(f->pack, "base/1/2", i == 0 ? 0 : 1, i, &f->refs[i]);
+    }
+    pack_writer_note_leaf(f->pack, "base/1/2", 1, &f->refs[3]);
+    pack_writer_note_leaf(f->pack, "base/1/3", 0, &f->refs[3]);
+    commit(f);
+    pack_key(INSTANCE, f->refs[0].pack, key);
+    ok(frame_coder_new(FRAME_ZSTD, 3, &coder, &err), &err);
+    ok(object_reader_open(f->t->repo, key, OBJECT_PACK, &o, &err), &err);
+    ok(object_reader_index(o, coder, &refs, &n, &err), &err);
+    ok(object_reader_frame(o, coder, &refs[n - 1], &notes, NULL, &err), &err);
+    ok(pack_notes_begin(notes.data, notes.len, &epoch, &c, &err), &err);
+    for (unsigned i = 0; i < 3; i++) {
+        ok(pack_notes_next(&c, note, &err), &err);
+        assert_string_equal(note->name, i < 2 ? "base/1/2" : "base/1/3");
+        assert_int_equal(note->leaf, i == 1 ? 1 : 0);
+        assert_int_equal(note->n, 1);
+        assert_int_equal(pack_note_block(note, 0, &ref), i == 0 ? 0 : PACK_NOTE_LEAF);
+        assert_int_equal(ref.frame.number, i == 0 ? 0 : 3);
+    }
+    assert_int_equal(pack_notes_next(&c, note, &err), TIDE_NOT_FOUND);
+    free(plain);
+    free(note);
+    free(refs);
+    object_reader_close(o);
+    frame_coder_free(coder);
+    tide_buf_clear(&notes);
+}
+
 static void a_flipped_byte_costs_its_frame_only(void **state)
 {
     struct fixture *f = *state;
@@ -537,6 +585,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(frames_come_back_with_few_requests, set_up, tear_down),
         cmocka_unit_test_setup_teardown(full_packs_are_closed, set_up_plain, tear_down),
         cmocka_unit_test_setup_teardown(notes_tell_what_a_pack_holds, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_leaf_is_noted_in_place_of_its_blocks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_flipped_byte_costs_its_frame_only, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_flipped_byte_costs_its_frame_only, set_up_plain, tear_down),
         cmocka_unit_test_setup_teardown(a_flipped_byte_in_the_header_costs_all_frames, set_up, tear_down),
