@@ -8,7 +8,9 @@ pg_need
 /usr/bin/python3 -c 'import cryptography, xxhash' 2>/dev/null || skip_all "python3-cryptography and python3-xxhash are not installed"
 tide_tmp
 port=$(free_port)
-pg_init "$tmp/db" -k && pg_start "$tmp/db" "$port" || exit 2
+pg_init "$tmp/db" -k || exit 2
+as_pg tee -a "$tmp/db/postgresql.conf" >/dev/null <<<"wal_keep_size = 1GB" # to compare with
+pg_start "$tmp/db" "$port" || exit 2
 sql "$port" "create table big as select i, md5(i::text) t, repeat(md5((i % 7)::text), i % 40) f from generate_series(1, 60000) i"
 sql "$port" "vacuum (freeze) big"
 sql "$port" checkpoint
