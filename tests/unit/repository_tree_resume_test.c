@@ -109,7 +109,7 @@ static void assert_restores(struct fixture *f, const struct backup *b)
 
 /* ------------------------------------------------------------------ after a kill */
 
-/* A backup in a process that dies at a fail point. */
+/* A backup, or the restore of backup b, in a process that dies at a fail point. */
 static void back_up_and_die(struct fixture *f, const char *point)
 {
     pid_t child = fork();
@@ -119,6 +119,8 @@ static void back_up_and_die(struct fixture *f, const char *point)
         (void)setenv("TIDE_FAILPOINTS", point, 1);
         (void)setenv("TREE_RESUME_DIR", f->source, 1);
         (void)setenv("TREE_RESUME_URL", f->t->url, 1);
+        (void)setenv("TREE_RESUME_TARGET", f->target, 1);
+        (void)setenv("TREE_RESUME_ID", f->b.id, 1);
         (void)execl("/proc/self/exe", "repository_tree_resume_test", "--die", (char *)NULL);
         _exit(99);
     }
@@ -139,7 +141,10 @@ static int be_the_child(void)
     if (repo_open(&o, &r, &err) != TIDE_OK)
         return 98;
     const struct trees_backup t = {.repo = r, .instance = "shop", .dir = getenv("TREE_RESUME_DIR"), .jobs = 1};
-    tide_status s = trees_run(&t, &b, &err);
+    const char *id = getenv("TREE_RESUME_ID");
+    tide_status s = *id == '\0' ? trees_run(&t, &b, &err) : backup_load(r, "shop", id, &b, &err);
+    if (s == TIDE_OK && *id != '\0')
+        s = trees_extract(r, "shop", &b, getenv("TREE_RESUME_TARGET"), false, &err);
     (void)fprintf(stderr, "not killed: %s %s\n", tide_status_name(s), err.msg);
     return 1;
 }
@@ -236,6 +241,19 @@ static void damaged_packs_of_a_killed_backup_do_no_harm(void **state)
     ok(back_up(f, NULL, &f->b, &err), &err);
     assert_true(f->b.totals.new_bytes > 60 * MIB);
     assert_restores(f, &f->b);
+}
+
+static void a_killed_restore_is_continued(void **state)
+{
+    struct fixture *f = *state;
+    struct tide_err err = TIDE_ERR_INIT;
+    make_noise(f, 60);
+    ok(back_up(f, NULL, &f->b, &err), &err);
+    back_up_and_die(f, "extract-mid=kill:12");
+    uint64_t before = store_counters(repo_store(f->t->repo)).bytes_in;
+    ok(trees_extract(f->t->repo, "shop", &f->b, f->target, true, &err), &err);
+    assert_true(store_counters(repo_store(f->t->repo)).bytes_in - before < 40 * MIB);
+    assert_int_equal(trees_differences(f->source, f->target), 0);
 }
 
 /* ------------------------------------------------------------------ parents */
@@ -367,6 +385,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(changed_blocks_of_a_killed_backup_are_stored_anew, set_up, tear_down),
         cmocka_unit_test_setup_teardown(old_intents_are_not_resumed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_packs_of_a_killed_backup_do_no_harm, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_killed_restore_is_continued, set_up, tear_down),
         cmocka_unit_test_setup_teardown(blocks_of_missing_packs_are_stored_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_cut_pack_is_not_relied_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(packs_with_a_tombstone_are_not_reused, set_up, tear_down),
