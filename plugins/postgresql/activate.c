@@ -172,8 +172,10 @@ int pg_activate(const struct tide_host *host, const char *data_directory, const 
     if (s != TIDE_OK)
         return s;
     bool runs = server_runs(&a, err);
-    add(&a, 0, "postgresql.activate.done", runs ? "restart the server" : NULL, "quarantine of \"%s\" is removed%s",
-        data_directory, runs ? "; it counts from the next restart on" : "");
+    char restart[4200];
+    (void)snprintf(restart, sizeof restart, "as the server's user: pg_ctl -D %s -m fast restart", data_directory);
+    add(&a, 0, "postgresql.activate.done", runs ? restart : NULL, "quarantine of \"%s\" is removed%s", data_directory,
+        runs ? "; it counts from the next restart on" : "");
     add(&a, 1, "postgresql.activate.subscriptions", "ALTER SUBSCRIPTION ... DISABLE before the restart, where needed",
         "enabled subscriptions of this copy will connect to their publishers, and its job schedulers will run");
     name_left_out(&a, err);

@@ -298,6 +298,7 @@ int pg_config_write_gate(struct pg_restore *r, struct tide_err *err)
             "# The next line keeps the server from being started by hand on what is not proved.  Run the same\n"
             "# \"tidemark restore\" again; it writes the real file when the reached position was proved.\n"
             "include '" PG_GATE_INCLUDE "'\n");
+    pg_text_addf(&t, PG_MADE_FOR "%s\n", r->dir);
     return write_text(r, "postgresql.conf", &t, err);
 }
 
@@ -305,6 +306,7 @@ int pg_config_write_final(struct pg_restore *r, bool with_recovery, struct tide_
 {
     PG_AUTO(pg_text_clearp) struct pg_text t = {0};
 
+    pg_text_addf(&t, PG_MADE_FOR "%s\n", r->dir);
     pg_text_puts(&t, "# A server restored by Tidemark.  Settings of your own go to the end of this file.\n\n"
                      "include '" PG_CONF_RESTORED "'\n"
                      "include_if_exists '" PG_CONF_QUARANTINE "' # removed by \"tidemark activate\"\n");

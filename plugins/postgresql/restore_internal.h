@@ -26,8 +26,11 @@
 #define PG_SERVER_LOG      "tidemark_server.log"
 #define PG_EXPECTED        "tidemark_expected"
 #define PG_SOCKET_DIR      "tidemark_socket"
-#define PG_GATE_INCLUDE    "tidemark_restore_is_not_finished"
-#define PG_CONFIG_COPIES   "tidemark_config"
+/* Begins the line, ended by the data directory's path, that tells what this restore wrote from what the source had,
+ * which may be a restored server itself. */
+#define PG_MADE_FOR      "# Written by Tidemark for the data directory "
+#define PG_GATE_INCLUDE  "tidemark_restore_is_not_finished"
+#define PG_CONFIG_COPIES "tidemark_config"
 
 /* Who the server runs as.  name is NULL when that is who we are. */
 struct pg_os_user {

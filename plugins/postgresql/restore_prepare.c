@@ -92,33 +92,38 @@ static int remove_leftovers(struct pg_restore *r, struct tide_err *err)
 }
 
 /* Sets the source's own file aside; its generated replacement must not be taken for it when we come again. */
-static int set_aside(struct pg_restore *r, const char *name, const char *mark, struct tide_err *err)
+static int set_aside(struct pg_restore *r, const char *name, struct tide_err *err)
 {
     PG_AUTO(pg_freep) char *path = NULL;
     PG_AUTO(pg_freep) char *data = NULL;
-    PG_AUTO(pg_text_clearp) struct pg_text aside = {0};
+    PG_AUTO(pg_text_clearp) struct pg_text aside = {0}, mark = {0};
     size_t len;
     int s = pg_restore_path(r, name, &path, err);
 
     if (s != TIDE_OK || !pg_path_exists(path))
         return s;
     pg_text_addf(&aside, "%s.source", path);
-    if (aside.failed)
+    pg_text_addf(&mark, PG_MADE_FOR "%s\n", r->dir);
+    if (aside.failed || mark.failed)
         return tide_plugin_fail(r->host, err, TIDE_NO_MEMORY, 0, "out of memory");
-    if (pg_file_read(r->host, path, 16 * 1024 * 1024, &data, &len, err) == TIDE_OK && strstr(data, mark) != NULL)
+    if (pg_file_read(r->host, path, 16 * 1024 * 1024, &data, &len, err) == TIDE_OK && strstr(data, mark.data) != NULL)
         return TIDE_OK;
     return pg_file_rename(r->host, path, aside.data, err);
 }
 
-#define AUTO_MARK "# Emptied by Tidemark at the restore"
-
 static int write_auto_conf(struct pg_restore *r, struct tide_err *err)
 {
-    static const char text[] = AUTO_MARK ": the source's ALTER SYSTEM settings are in postgresql.auto.conf.source.\n";
     PG_AUTO(pg_freep) char *path = NULL;
+    PG_AUTO(pg_text_clearp) struct pg_text t = {0};
     int s = pg_restore_path(r, "postgresql.auto.conf", &path, err);
 
-    return s != TIDE_OK ? s : pg_file_replace(r->host, path, text, sizeof text - 1, 0600, pg_restore_owner(r), err);
+    if (s != TIDE_OK)
+        return s;
+    pg_text_addf(&t, PG_MADE_FOR "%s\n", r->dir);
+    pg_text_puts(&t, "# The source's ALTER SYSTEM settings are in postgresql.auto.conf.source.\n");
+    if (t.failed)
+        return tide_plugin_fail(r->host, err, TIDE_NO_MEMORY, 0, "out of memory");
+    return pg_file_replace(r->host, path, t.data, t.len, 0600, pg_restore_owner(r), err);
 }
 
 /* A configuration file that lay outside (Debian: /etc) is given its usual place, for the time after quarantine. */
@@ -198,11 +203,11 @@ static int prepare(struct pg_restore *r, struct tide_err *err)
 
     /* The gate first: from here on a start by hand says why it cannot. */
     if (s == TIDE_OK)
-        s = set_aside(r, "postgresql.conf", "tidemark_restore", err);
+        s = set_aside(r, "postgresql.conf", err);
     if (s == TIDE_OK)
         s = pg_config_write_gate(r, err);
     if (s == TIDE_OK)
-        s = set_aside(r, "postgresql.auto.conf", AUTO_MARK, err);
+        s = set_aside(r, "postgresql.auto.conf", err);
     if (s == TIDE_OK)
         s = write_auto_conf(r, err);
     if (s == TIDE_OK)

@@ -169,6 +169,22 @@ static void the_sources_files_are_set_aside(void **state)
     assert_true(says("postgresql.auto.conf.source", "production"));
 }
 
+static void the_files_of_a_source_that_was_restored_itself_are_set_aside_too(void **state)
+{
+    (void)state;
+    struct tide_restore_params p = some_params();
+    put("postgresql.conf", "# Written by Tidemark for the data directory /srv/restored\ninclude "
+                           "'tidemark_restored.conf'\nwork_mem = '9MB' # its own\n");
+    put("postgresql.conf.source", "of the one before\n");
+    put("postgresql.auto.conf", "# Written by Tidemark for the data directory /srv/restored\n# its own, too\n");
+    prepare(&p);
+    assert_true(says("postgresql.conf.source", "its own"));
+    assert_true(says("postgresql.auto.conf.source", "its own, too"));
+    prepare(&p);
+    assert_true(says("postgresql.conf.source", "its own"));
+    assert_true(says("postgresql.auto.conf.source", "its own, too"));
+}
+
 static void what_an_earlier_attempt_left_is_gone(void **state)
 {
     (void)state;
@@ -308,6 +324,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_start_by_hand_is_barred_until_recovery_is_proved, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_sources_files_are_set_aside, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_files_of_a_source_that_was_restored_itself_are_set_aside_too, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(what_an_earlier_attempt_left_is_gone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(recovery_stops_at_the_start_of_the_last_wanted_commit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(settings_are_raised_filtered_and_quoted, set_up, tear_down),
