@@ -93,7 +93,7 @@ tide_status log_find_hole(struct repo *r, const char *instance, const struct lin
 {
     struct lineage_step path[LINEAGE_PATH_MAX];
     struct tide_pos from;
-    size_t n, step;
+    size_t n = 0, step = 0;
     bool begun = false;
     tide_status s = lineage_path(set, lineage, path, &n, err);
 
