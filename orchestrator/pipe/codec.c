@@ -11,18 +11,19 @@
 
 /*
  * Blocks begin without a history, so on what repeats itself a fast search leaves more than it would in a long stream.
- * Where the block before shrank to a quarter, searching longer is cheap: a half of a speed far above any
- * disk's.
+ * Where the block before shrank to a quarter, searching longer pays, and is still about as fast as the level is on
+ * what shrinks less; on what shrinks to a sixteenth, the shorter of the two is as good.
  */
 #define ZSTD_LONGER_BELOW 5 /* levels from here on search that long anyway */
 #define ZSTD_SHRINKS_WELL 4
+#define ZSTD_SHRINKS_MOST 16
 #define ZSTD_LONGER_MATCH 5
 
 struct codec {
     enum frame_codec kind;
     int level;
     ZSTD_CCtx *zc; /* made by the first use; a reader needs none */
-    bool longer;   /* zc searches longer than its level does */
+    int strategy;  /* of zc; 0: its level's own */
     ZSTD_DCtx *zd;
     void *lz4; /* state of either mode */
 };
@@ -66,12 +67,14 @@ static tide_status set_zstd(ZSTD_CCtx *zc, ZSTD_cParameter what, int value, stru
 /* What follows is probably like what was compressed last.  A parameter of 0 is the level's own. */
 static tide_status tune_zstd(struct codec *c, size_t len, size_t got, struct tide_err *err)
 {
-    bool longer = c->level < ZSTD_LONGER_BELOW && got > 0 && got < len / ZSTD_SHRINKS_WELL;
-    if (longer == c->longer)
+    int strategy = 0;
+    if (c->level < ZSTD_LONGER_BELOW && got > 0 && got < len / ZSTD_SHRINKS_WELL)
+        strategy = got < len / ZSTD_SHRINKS_MOST ? ZSTD_greedy : ZSTD_lazy;
+    if (strategy == c->strategy)
         return TIDE_OK;
-    c->longer = longer;
-    tide_status s = set_zstd(c->zc, ZSTD_c_strategy, longer ? ZSTD_greedy : 0, err);
-    return s != TIDE_OK ? s : set_zstd(c->zc, ZSTD_c_minMatch, longer ? ZSTD_LONGER_MATCH : 0, err);
+    c->strategy = strategy;
+    tide_status s = set_zstd(c->zc, ZSTD_c_strategy, strategy, err);
+    return s != TIDE_OK ? s : set_zstd(c->zc, ZSTD_c_minMatch, strategy != 0 ? ZSTD_LONGER_MATCH : 0, err);
 }
 
 static tide_status compress_zstd(struct codec *c, const void *src, size_t len, void *dst, size_t room, size_t *got,
