@@ -1,6 +1,8 @@
 #include "pitr/restore_internal.h"
 
+#include "orchestrator/base/bytes.h"
 #include "orchestrator/base/cleanup.h"
+#include "orchestrator/pipe/crypto.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -28,17 +30,19 @@ static tide_status marker_path(const struct restore_options *o, char path[TIDE_P
 
 static tide_status parse(const char *text, const char *path, struct marker *m, struct tide_err *err)
 {
-    const char *identity, *stage;
+    const char *identity, *stage, *spaces;
     json_int_t branch;
     json_t *doc = json_loads(text, 0, NULL);
 
     if (doc == NULL ||
-        json_unpack(doc, "{s:s,s:s,s:I}", "restore", &identity, "stage", &stage, "branch", &branch) != 0 ||
-        strlen(identity) >= sizeof m->identity) {
+        json_unpack(doc, "{s:s,s:s,s:s,s:I}", "restore", &identity, "tablespaces", &spaces, "stage", &stage, "branch",
+                    &branch) != 0 ||
+        strlen(identity) >= sizeof m->identity || strlen(spaces) >= sizeof m->spaces) {
         json_decref(doc);
         return tide_fail(err, TIDE_REFUSED, "\"%s\" is no marker of a restore", path);
     }
     (void)snprintf(m->identity, sizeof m->identity, "%s", identity);
+    (void)snprintf(m->spaces, sizeof m->spaces, "%s", spaces);
     m->stage = strcmp(stage, "recovering") == 0 ? MARKER_RECOVERING : MARKER_FILES;
     m->new_branch = (uint64_t)branch;
     m->present = true;
@@ -138,11 +142,30 @@ tide_status marker_examine(const struct restore_options *o, struct marker *m, st
     return TIDE_OK;
 }
 
+tide_status marker_spaces(struct marker *m, struct tide_buf *lines, struct tide_err *err)
+{
+    uint8_t digest[CRYPTO_SHA256_SIZE];
+    char now[2 * CRYPTO_SHA256_SIZE + 1];
+    tide_status s = crypto_sha256(tide_buf_cstr(lines), lines->len, digest, err);
+
+    if (s != TIDE_OK)
+        return s;
+    tide_hex(digest, sizeof digest, now);
+    if (m->present && strcmp(m->spaces, now) != 0) {
+        s = tide_fail(err, TIDE_REFUSED, "the unfinished restore sent its tablespaces to other directories");
+        return tide_hint(err, s,
+                         "nothing was written; name the same directories again, or remove what the unfinished "
+                         "restore left");
+    }
+    (void)snprintf(m->spaces, sizeof m->spaces, "%s", now);
+    return TIDE_OK;
+}
+
 tide_status marker_write(const struct restore_options *o, const struct marker *m, struct tide_err *err)
 {
     char path[TIDE_PATH_MAX];
     json_t *doc =
-        json_pack("{s:s,s:s,s:I}", "restore", m->identity, "stage",
+        json_pack("{s:s,s:s,s:s,s:I}", "restore", m->identity, "tablespaces", m->spaces, "stage",
                   m->stage == MARKER_RECOVERING ? "recovering" : "files", "branch", (json_int_t)m->new_branch);
     char *text = doc == NULL ? NULL : json_dumps(doc, JSON_COMPACT);
     tide_status s = text == NULL ? tide_fail(err, TIDE_NO_MEMORY, "out of memory") : marker_path(o, path, err);

@@ -218,6 +218,10 @@ static tide_status prepare_directory(struct run *r, struct tide_err *err)
         return s;
     resume = r->marker.present;
     s = placement_load(r->reader, r->o, resume, &r->placement, err);
+    if (s == TIDE_OK)
+        s = placement_lines(&r->placement, &r->space_lines, err);
+    if (s == TIDE_OK)
+        s = marker_spaces(&r->marker, &r->space_lines, err);
     if (s == TIDE_OK && resume && r->marker.stage == MARKER_RECOVERING)
         s = start_over(r, err);
     if (s == TIDE_OK && r->marker.new_branch == 0)
@@ -231,11 +235,10 @@ static tide_status prepare_directory(struct run *r, struct tide_err *err)
         r->marker.stage = MARKER_FILES;
         s = marker_write(r->o, &r->marker, err);
     }
-    if (s == TIDE_OK)
-        s = placement_lines(&r->placement, &r->space_lines, err);
     return s;
 }
 
+/* From any thread. */
 static void on_bytes(void *ctx, uint64_t done)
 {
     const struct run *r = ctx;
@@ -245,7 +248,6 @@ static void on_bytes(void *ctx, uint64_t done)
                               .bytes_total = r->o->plan->backup.totals.bytes,
                               .time_us = TIDE_TIME_NONE};
 
-    r->report->bytes = done;
     if (r->o->progress != NULL)
         r->o->progress(r->o->progress_ctx, &p);
 }

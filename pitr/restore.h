@@ -33,7 +33,7 @@ struct restore_options {
     const char *fetch_program;   /* absolute path of tidemark-fetch */
     const char *log_get_command; /* for --no-start: `tidemark -c ... log get ...` with %f and %p */
     struct tide_cancel *cancel;
-    void (*progress)(void *ctx, const struct tide_progress *p);
+    void (*progress)(void *ctx, const struct tide_progress *p); /* from any thread */
     void *progress_ctx;
 };
 

@@ -14,6 +14,7 @@ enum marker_stage { MARKER_FILES, MARKER_RECOVERING };
 
 struct marker {
     char identity[512]; /* repository, instance, backup, lineage, end: the same text means the same restore */
+    char spaces[65];    /* digest of where tablespaces go, in hex: only those directories are ours as well */
     enum marker_stage stage;
     uint64_t new_branch;
     bool present;
@@ -26,6 +27,8 @@ tide_status marker_examine(const struct restore_options *o, struct marker *m, st
 tide_status marker_write(const struct restore_options *o, const struct marker *m,
                          struct tide_err *err) TIDE_MUST_CHECK;
 tide_status marker_remove(const struct restore_options *o, struct tide_err *err) TIDE_MUST_CHECK;
+/* REFUSED when the unfinished restore sent tablespaces elsewhere; lines: placement_lines(). */
+tide_status marker_spaces(struct marker *m, struct tide_buf *lines, struct tide_err *err) TIDE_MUST_CHECK;
 /* Removes everything in the directory but the marker, so that being killed meanwhile leaves a directory that is ours.
  */
 tide_status marker_clear_directory(const struct restore_options *o, struct tide_err *err) TIDE_MUST_CHECK;
