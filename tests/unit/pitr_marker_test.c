@@ -1,6 +1,7 @@
 /* marker.c, leftover.c: whose a directory is, and what may be done in it. */
 
 #include "pitr/restore_internal.h"
+#include "orchestrator/base/cleanup.h"
 #include "tests/support/repository.h"
 
 #include <fcntl.h>
@@ -275,11 +276,32 @@ static void a_process_that_ends_in_time_is_waited_for(void **state)
     assert_int_equal(sigaction(SIGCHLD, &before, NULL), 0);
 }
 
+/* Their directories are removed, and written into, without a look at what lies there. */
+static void only_the_same_tablespaces_are_gone_on_with(void **state)
+{
+    struct fixture *f = *state;
+    struct tide_err err = TIDE_ERR_INIT;
+    TIDE_AUTO(tide_buf_clear) struct tide_buf one = TIDE_BUF_INIT(1000), other = TIDE_BUF_INIT(1000);
+    struct marker m = {.stage = MARKER_FILES};
+
+    tide_buf_str(&one, "16400=/srv/a\n");
+    tide_buf_str(&other, "16400=/srv/b\n");
+    ok(tide_mkdirs(f->into, 0700, &err), &err);
+    marker_identity(&f->o, m.identity);
+    ok(marker_spaces(&m, &one, &err), &err);
+    ok(marker_write(&f->o, &m, &err), &err);
+    ok(marker_examine(&f->o, &m, &err), &err);
+    assert_true(m.present);
+    ok(marker_spaces(&m, &one, &err), &err);
+    assert_int_equal(marker_spaces(&m, &other, &err), TIDE_REFUSED);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(absent_and_empty_directories_are_free),
+        TEST(only_the_same_tablespaces_are_gone_on_with),
         TEST(a_directory_with_anything_is_refused),
         TEST(a_file_is_no_directory),
         TEST(the_same_restore_is_gone_on_with),
