@@ -74,7 +74,8 @@ void ship_problem(struct ship *s, char slot[256], const char *event, const char 
     shorten(text, problem);
     if (strcmp(slot, problem) == 0)
         return;
-    memcpy(slot, problem, sizeof problem);
+    (void)snprintf(slot, sizeof problem, "%s", problem);
+    ship_changed(s); /* a flush does not wait for what stands still */
     if (text != NULL)
         TIDE_LOG(TIDE_LOG_WARN, event, TIDE_STR("instance", s->o->instance), TIDE_STR("problem", text));
     else
