@@ -28,6 +28,10 @@ struct pg_source {
     size_t n_tablespaces;
 };
 
+/* Minutes without a sign of life are explained. */
+#define PG_CHECKPOINT_PHASE(params)                                                                                  \
+    ((params)->fast ? "checkpoint" : "checkpoint, spread over minutes (at once: --fast)")
+
 /* One running backup.  `session` is the connection that holds hot-backup mode: closing it ends the mode. */
 struct pg_backup_run {
     const struct tide_host *host;

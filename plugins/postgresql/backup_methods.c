@@ -10,7 +10,7 @@ static int tell_started(struct pg_backup_run *run, struct tide_err *err)
 
 static int start(struct pg_backup_run *run, struct tide_err *err)
 {
-    pg_tell_phase(run->host, "checkpoint");
+    pg_tell_phase(run->host, PG_CHECKPOINT_PHASE(run->params));
     int s = pg_session_start(run, err);
     return s != TIDE_OK ? s : tell_started(run, err);
 }

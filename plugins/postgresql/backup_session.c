@@ -61,7 +61,7 @@ int pg_session_start(struct pg_backup_run *run, struct tide_err *err)
                                        : "SELECT pg_start_backup($1, $2::boolean, false)",
         .params = params,
         .n_params = 2,
-        .waiting = "checkpoint",
+        .waiting = PG_CHECKPOINT_PHASE(run->params),
     };
     PG_AUTO(pg_result_clearp) PGresult *res = NULL;
     s = pg_query_run(run->host, run->session, &query, &res, err);
