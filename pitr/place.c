@@ -57,6 +57,12 @@ static const char *mapped(const struct restore_options *o, const char *name, con
     return NULL;
 }
 
+/* A tablespace may be called anything, and its name must not lead out of the directory of all. */
+static bool is_file_name(const char *name)
+{
+    return *name != '\0' && strchr(name, '/') == NULL && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
 static tide_status add_space(struct loading *l, const struct tree_entry *e, struct tide_err *err)
 {
     struct placement *p = l->p;
@@ -73,14 +79,14 @@ static tide_status add_space(struct loading *l, const struct tree_entry *e, stru
     p->spaces[p->n].prefix_len = strlen(e->name);
     char *name = p->spaces[p->n].name, *directory = p->spaces[p->n].directory;
     space_name(l->metadata, id, name, sizeof p->spaces->name);
-    const char *where = mapped(p->o, name, id);
+    const char *where = mapped(p->o, name, id), *folder = is_file_name(name) ? name : id;
     int len;
     if (where != NULL)
         len = snprintf(directory, TIDE_PATH_MAX, "%s", where);
     else if (p->o->tablespaces_into != NULL)
-        len = snprintf(directory, TIDE_PATH_MAX, "%s/%s", p->o->tablespaces_into, name);
+        len = snprintf(directory, TIDE_PATH_MAX, "%s/%s", p->o->tablespaces_into, folder);
     else
-        len = snprintf(directory, TIDE_PATH_MAX, "%s.tablespaces/%s", p->o->into, name);
+        len = snprintf(directory, TIDE_PATH_MAX, "%s.tablespaces/%s", p->o->into, folder);
     if (len < 0 || len >= TIDE_PATH_MAX || directory[0] != '/')
         return tide_fail(err, TIDE_INVALID, "the directory of tablespace \"%s\" must be an absolute path", name);
     p->n++;
@@ -130,6 +136,33 @@ static tide_status refuse_full_directories(const struct placement *p, struct tid
     return TIDE_OK;
 }
 
+/* Whether b is a, or lies below it. */
+static bool is_at_or_below(const char *a, const char *b)
+{
+    size_t n = strlen(a);
+
+    while (n > 1 && a[n - 1] == '/')
+        n--;
+    return strncmp(a, b, n) == 0 && (b[n] == '/' || b[n] == '\0' || n == 1);
+}
+
+/* Files of two tablespaces may have the same name: in one directory the one would replace the other's. */
+static tide_status refuse_shared_directories(const struct placement *p, struct tide_err *err)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        const char *mine = p->spaces[i].directory;
+        if (is_at_or_below(mine, p->o->into))
+            return tide_fail(err, TIDE_INVALID, "the data directory would lie in \"%s\" of tablespace \"%s\"", mine,
+                             p->spaces[i].name);
+        for (size_t k = 0; k < p->n; k++) {
+            if (k != i && is_at_or_below(mine, p->spaces[k].directory))
+                return tide_fail(err, TIDE_INVALID, "tablespaces \"%s\" and \"%s\" would share \"%s\"",
+                                 p->spaces[i].name, p->spaces[k].name, p->spaces[k].directory);
+        }
+    }
+    return TIDE_OK;
+}
+
 /* A name that was mistyped would send the tablespace elsewhere. */
 static tide_status refuse_unknown_names(const struct placement *p, struct tide_err *err)
 {
@@ -156,6 +189,8 @@ tide_status placement_load(struct tree_reader *t, const struct restore_options *
     json_decref(metadata);
     if (s == TIDE_OK)
         s = refuse_unknown_names(out, err);
+    if (s == TIDE_OK)
+        s = refuse_shared_directories(out, err);
     if (s == TIDE_OK && !resume)
         s = refuse_full_directories(out, err);
     if (s != TIDE_OK)

@@ -226,11 +226,45 @@ static void paths_beyond_the_limit_are_refused(void **state)
     assert_int_equal(placement_place(&f->p, &e, path, &err), TIDE_INVALID);
 }
 
+/* In one directory the files of the one would replace those of the other. */
+static void no_two_share_a_directory(void **state)
+{
+    struct fixture *f = *state;
+    struct tide_err err = TIDE_ERR_INIT;
+    const char *same[] = {"fast=/srv/a", "slow=/srv/a/", NULL}, *nested[] = {"fast=/srv/a", "slow=/srv/a/b", NULL};
+    const char *beside[] = {"fast=/srv/a", "slow=/srv/ab", NULL};
+    char around[128];
+    const char *outer[] = {around, NULL};
+
+    (void)snprintf(around, sizeof around, "fast=%s", f->dir);
+    f->o.tablespace_map = same;
+    assert_int_equal(load(f, false, &err), TIDE_INVALID);
+    f->o.tablespace_map = nested;
+    assert_int_equal(load(f, true, &err), TIDE_INVALID);
+    f->o.tablespace_map = outer;
+    assert_int_equal(load(f, false, &err), TIDE_INVALID);
+    f->o.tablespace_map = beside;
+    ok(load(f, false, &err), &err);
+}
+
+static void a_name_leads_nowhere_else(void **state)
+{
+    struct fixture *f = *state;
+    struct tide_err err = TIDE_ERR_INIT;
+
+    strcpy(f->metadata, "{\"tablespaces\":[{\"oid\":16400,\"name\":\"../up\"},{\"oid\":164,\"name\":\"..\"}]}");
+    ok(load(f, false, &err), &err);
+    assert_string_equal(placed(f, "pg_tblspc/16400"), "/into.tablespaces/16400");
+    assert_string_equal(placed(f, "pg_tblspc/164"), "/into.tablespaces/164");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(tablespaces_go_beside_the_directory),
+        TEST(a_name_leads_nowhere_else),
+        TEST(no_two_share_a_directory),
         TEST(the_map_wins_by_name_and_by_number),
         TEST(tablespaces_into_takes_the_rest),
         TEST(a_name_that_no_tablespace_has_is_refused),
