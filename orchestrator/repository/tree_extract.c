@@ -17,6 +17,7 @@ struct device {
 struct extract_disk {
     struct device items[DEVICES_MAX];
     unsigned n;
+    char folder[TIDE_PATH_MAX]; /* seen last */
 };
 
 /* ------------------------------------------------------------------ where entries go */
@@ -56,6 +57,20 @@ static tide_status see_device(struct extract *x, const char *path, struct tide_e
         return tide_fail(err, TIDE_UNSUPPORTED, "a restore onto more than %u file systems", DEVICES_MAX);
     d->items[d->n++] = (struct device){.dev = st.st_dev, .fd = tide_take_fd(&fd)};
     return TIDE_OK;
+}
+
+/* place() may send a single file to a file system of its own. */
+static tide_status see_folder_of(struct extract *x, const char *path, struct tide_err *err)
+{
+    const char *slash = strrchr(path, '/');
+    size_t len = slash == NULL ? 0 : (size_t)(slash - path);
+    char *seen = x->disk->folder;
+    if (len == 0 || (strlen(seen) == len && memcmp(seen, path, len) == 0))
+        return TIDE_OK;
+    memcpy(seen, path, len);
+    seen[len] = '\0';
+    tide_status s = tide_mkdirs(seen, 0700, err);
+    return s != TIDE_OK ? s : see_device(x, seen, err);
 }
 
 static tide_status sync_devices(const struct extract *x, struct tide_err *err)
@@ -139,6 +154,9 @@ static tide_status add_item(struct extract *x, struct tree_scan *scan, const cha
     }
     if (item->kind == TIDE_FILE_SYMLINK)
         return TIDE_OK;
+    tide_status s = see_folder_of(x, path, err);
+    if (s != TIDE_OK)
+        return s;
     return item->layout == TREE_LEAVES ? add_large(x, scan, path, item, err) : add_small(x, path, item, err);
 }
 

@@ -32,6 +32,8 @@ static int open_existing(const char *path)
 {
     struct stat st;
     TIDE_AUTO(tide_closep) int fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && errno == EACCES && lstat(path, &st) == 0 && S_ISREG(st.st_mode) && chmod(path, 0600) == 0)
+        fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC); /* it was finished, and is read-only */
     if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1)
         return -1;
     return tide_take_fd(&fd);
