@@ -44,12 +44,11 @@ static void take_reading(struct ship *s, const struct tide_clock *c, int64_t bef
     int64_t was = s->state.server_clock_us;
     if (was != TIDE_TIME_NONE && c->clock_us < was - s->o->clock_tolerance_us) {
         /* The server's clock was put back: what was said in terms of the old one would over-report. */
-        int64_t exposed = was - s->state.restorable_us;
         s->n_clocks = 0;
         s->clock_put_back = true;
         s->resolved.clock_us = s->stored_max_us = TIDE_TIME_NONE;
         if (s->state.restorable_us != TIDE_TIME_NONE)
-            s->state.restorable_us = c->clock_us - exposed;
+            s->state.restorable_us -= was - c->clock_us;
     }
     s->state.server_clock_us = c->clock_us;
     s->state.held_back_bytes = c->held_back_bytes;
