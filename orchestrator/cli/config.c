@@ -78,7 +78,7 @@ static tide_status run_check(struct cli *cli, const struct cli_args *args, struc
         out_json(doc);
         json_decref(doc);
     } else if (!cli->quiet) {
-        (void)printf("the configuration is fine: %zu repositories, %zu instances\n",
+        (void)printf("the configuration is fine; repositories: %zu, instances: %zu\n",
                      config_count(config, CONFIG_REPOSITORY), config_count(config, CONFIG_INSTANCE));
     }
     return TIDE_OK;

@@ -104,11 +104,6 @@ static void check_configuration(struct report *r)
     TIDE_AUTO(settings_repo_clear) struct settings_repo repo = {0};
     struct tide_err err = TIDE_ERR_INIT;
 
-    if (!config_has(r->job->config, CONFIG_INSTANCE, r->job->instance))
-        report_add(r, 1, "config.instance", NULL,
-                   "[instance %s] is not in the configuration: it can be restored, but "
-                   "neither shipped nor backed up from here",
-                   r->job->instance);
     /* A key that cannot be read shows again, and worse, when the repository is opened. */
     if (settings_repo_read(r->job->config, r->job->instance, &repo, &err) == TIDE_OK && repo.key_warning[0] != '\0')
         report_add(r, 1, "config.key_file", "chmod 600", "%s", repo.key_warning);
@@ -135,6 +130,25 @@ static bool check_repository(struct report *r)
     check_disk(r);
     check_store_clock(r);
     return true;
+}
+
+/* An instance that the configuration does not name: the repository may know it, and then it can be restored. */
+static void check_unconfigured(struct report *r)
+{
+    struct tide_err err = TIDE_ERR_INIT;
+    char engine[32];
+
+    tide_status s = instance_engine(r->job->repo, r->job->instance, engine, &err);
+    if (s == TIDE_OK)
+        report_add(r, 1, "config.instance", NULL,
+                   "[instance %s] is not in the configuration: it can be restored, but neither shipped nor backed up "
+                   "from here",
+                   r->job->instance);
+    else if (s == TIDE_NOT_FOUND)
+        report_add(r, 2, "config.instance", "put [instance NAME] into the configuration",
+                   "neither the configuration nor the repository knows an instance \"%s\"", r->job->instance);
+    else
+        report_failure(r, 2, "repository.instance", &err);
 }
 
 static void check_server(struct report *r)
@@ -195,8 +209,11 @@ tide_status job_check(struct job *job, struct tide_err *err)
     if (s != TIDE_OK)
         return s;
     check_configuration(&r);
+    bool configured = config_has(job->config, CONFIG_INSTANCE, job->instance);
     bool there = check_repository(&r);
-    if (!tide_cancel_is_set(job->cancel))
+    if (there && !configured)
+        check_unconfigured(&r);
+    if (configured && !tide_cancel_is_set(job->cancel))
         check_server(&r);
     if (there && !tide_cancel_is_set(job->cancel))
         check_state(&r);

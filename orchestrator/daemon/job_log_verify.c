@@ -56,6 +56,8 @@ tide_status job_log_verify(struct job *job, struct tide_err *err)
     tide_status s = job_open(job, err);
     if (s == TIDE_OK)
         s = lineage_load(job->repo, job->instance, &lineages, err);
+    if (s == TIDE_OK && only != 0 && lineage_find(&lineages, only) == NULL)
+        s = tide_fail(err, TIDE_INVALID, "\"%s\" has no lineage %u", job->instance, only);
     if (s == TIDE_OK)
         s = known_gaps_load(job, &w.gaps, err);
     for (size_t i = 0; s == TIDE_OK && i < lineages.n; i++) {
