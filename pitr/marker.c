@@ -18,6 +18,12 @@ void marker_identity(const struct restore_options *o, char text[512])
 {
     char end[33];
 
+    /* Log that came since an unfinished restore to the latest changes nothing in its files: recovery begins after. */
+    if (o->moving != NULL) {
+        (void)snprintf(text, 512, "%s %s %s %u %.200s", repo_id(o->repo), o->instance, o->plan->backup.id,
+                       o->plan->lineage, o->moving);
+        return;
+    }
     record_pos_hex(o->plan->expected_end, end);
     (void)snprintf(text, 512, "%s %s %s %u %s %d", repo_id(o->repo), o->instance, o->plan->backup.id,
                    o->plan->lineage, end, (int)o->plan->kind);

@@ -23,8 +23,9 @@ struct restore_options {
     const struct tide_plugin *plugin;
     const struct tide_host *host;
     const struct plan *plan;
-    const char *into;                  /* data directory to make */
-    const char *tablespaces_into;      /* NULL: INTO.tablespaces */
+    const char *moving;           /* the target as typed when it moves on with time ("latest"); NULL: it stands */
+    const char *into;             /* data directory to make */
+    const char *tablespaces_into; /* NULL: INTO.tablespaces */
     const char *const *tablespace_map; /* "NAME=DIR" or "OID=DIR", NULL-terminated; NULL: none */
     const char *bin_dir, *os_user, *listen, *init_file;
     uint32_t port;

@@ -142,6 +142,14 @@ static tide_status build_log_get(struct restoring *r, struct tide_err *err)
     return s;
 }
 
+/* "latest", "15m ago": typed again it means another moment, and the same restore. */
+static bool moves_on(const struct target *t, const char *typed)
+{
+    size_t n = strlen(typed);
+
+    return t->kind == TARGET_LATEST || (t->kind == TARGET_TIME && n > 4 && strcmp(typed + n - 4, " ago") == 0);
+}
+
 static tide_status set_options(struct restoring *r, struct tide_err *err)
 {
     struct job *job = r->job;
@@ -164,6 +172,7 @@ static tide_status set_options(struct restoring *r, struct tide_err *err)
         .plugin = job->plugin,
         .host = job->host,
         .plan = &r->plan,
+        .moving = moves_on(&r->target, job_text(job, "to")) ? job_text(job, "to") : NULL,
         .into = job_text(job, "into"),
         .tablespaces_into = job_text(job, "tablespaces_into"),
         .tablespace_map = n > 0 ? r->spaces : NULL,

@@ -276,6 +276,25 @@ static void a_process_that_ends_in_time_is_waited_for(void **state)
     assert_int_equal(sigaction(SIGCHLD, &before, NULL), 0);
 }
 
+static void a_target_that_moves_on_is_the_same(void **state)
+{
+    struct fixture *f = *state;
+    struct tide_err err = TIDE_ERR_INIT;
+    struct marker m;
+
+    f->o.moving = "latest";
+    begin(f, MARKER_FILES);
+    f->plan.expected_end.lo += 1000;
+    ok(marker_examine(&f->o, &m, &err), &err);
+    assert_true(m.present);
+    f->o.moving = NULL;
+    assert_int_equal(marker_examine(&f->o, &m, &err), TIDE_REFUSED);
+    /* the files of another backup are others */
+    f->o.moving = "latest";
+    strcpy(f->plan.backup.id, "20261123T101530Z-1f2e3d4c");
+    assert_int_equal(marker_examine(&f->o, &m, &err), TIDE_REFUSED);
+}
+
 /* Their directories are removed, and written into, without a look at what lies there. */
 static void only_the_same_tablespaces_are_gone_on_with(void **state)
 {
@@ -302,6 +321,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(absent_and_empty_directories_are_free),
         TEST(only_the_same_tablespaces_are_gone_on_with),
+        TEST(a_target_that_moves_on_is_the_same),
         TEST(a_directory_with_anything_is_refused),
         TEST(a_file_is_no_directory),
         TEST(the_same_restore_is_gone_on_with),
