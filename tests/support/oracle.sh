@@ -66,7 +66,7 @@ oracle_random() { # SEED: within [oracle_first, oracle_until]
 oracle_restore() { # NAME AT_US [OPTION...]
     local name=$1 at=$2 into=$tmp/restored port socket rc=0
     shift 2
-    rm -rf "$into" "$into.tablespaces"
+    [ -n "${ORACLE_GO_ON-}" ] || rm -rf "$into" "$into.tablespaces" # set: with what a killed restore left
     "$TIDE_BUILD/tidemark" -c "$tmp/tidemark.conf" restore shop --to "@${at:0:-6}.${at: -6}" --into "$into" --bin-dir "$PGBIN" --json "$@" \
         >"$tmp/restore.json" 2>"$tmp/restore.err" </dev/null || rc=$?
     if [ $rc -ne 0 ]; then
