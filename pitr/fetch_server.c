@@ -252,8 +252,11 @@ static void *acceptor_main(void *arg)
     struct pollfd fds[2] = {{.fd = f->listen_fd, .events = POLLIN}, {.fd = f->stop_fd, .events = POLLIN}};
 
     for (;;) {
-        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+        if (poll(fds, 2, -1) < 0) {
+            if (errno == EINTR)
+                continue; /* what stands in fds is from the time before */
             return NULL;
+        }
         if (fds[1].revents != 0)
             return NULL;
         TIDE_AUTO(tide_closep) int fd = accept4(f->listen_fd, NULL, NULL, SOCK_CLOEXEC);

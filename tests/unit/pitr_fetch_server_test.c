@@ -2,14 +2,19 @@
 
 #include "pitr/fetch_server.h"
 
+#include "orchestrator/base/cleanup.h"
+#include "orchestrator/base/clock.h"
 #include "orchestrator/base/file.h"
 #include "tests/support/fake_world.h"
 
+#include <dirent.h>
 #include <setjmp.h>
 #include <cmocka.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -147,6 +152,34 @@ static void what_lies_behind_the_plan_is_absent(void **state)
     assert_string_equal(reply, "absent\n");
 }
 
+static void on_signal(int sig)
+{
+    (void)sig;
+}
+
+/* A signal that any thread may get must not leave one waiting for a server that does not ask any more. */
+static void an_interrupted_wait_ends_all_the_same(void **state)
+{
+    struct sigaction sa = {.sa_handler = on_signal}, before;
+    DIR *d = opendir("/proc/self/task");
+
+    gets_segment(*state, 0);
+    tide_sleep_us(50000);
+    assert_non_null(d);
+    assert_int_equal(sigaction(SIGUSR1, &sa, &before), 0);
+    for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        long tid = strtol(e->d_name, NULL, 10);
+        if (tid > 0 && tid != (long)getpid())
+            assert_int_equal(syscall(SYS_tgkill, getpid(), tid, SIGUSR1), 0);
+    }
+    (void)closedir(d);
+    tide_sleep_us(50000);
+    assert_int_equal(sigaction(SIGUSR1, &before, NULL), 0);
+    (void)alarm(20);
+    fetch_server_stop(TIDE_TAKE(((struct serving *)*state)->fetch));
+    (void)alarm(0);
+}
+
 #define T(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -155,6 +188,7 @@ int main(void)
         T(segments_come_in_the_order_in_which_they_are_asked_for),
         T(a_step_back_gets_its_own_segment),
         T(jumps_get_their_own_segments),
+        T(an_interrupted_wait_ends_all_the_same),
         T(what_lies_behind_the_plan_is_absent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
