@@ -19,14 +19,16 @@ struct verifying {
     struct job *job;
     struct verify_facts facts;
     struct known_gaps gaps;
-    const struct backup *at; /* the backup being read */
-    json_t *bad;             /* objects */
+    const struct backup *at;    /* the backup being read */
+    struct tree_proved *proved; /* what an earlier one shares with it is not read again */
+    json_t *bad;                /* objects */
     uint64_t n_bad, bytes;
     unsigned percent;
 };
 
 static void verifying_clear(struct verifying *v)
 {
+    tree_proved_free(v->proved);
     known_gaps_clear(&v->gaps);
     verify_facts_clear(&v->facts);
 }
@@ -77,7 +79,7 @@ static tide_status verify_backup(struct verifying *v, const struct backup *b, st
     pulse_show_reading(v->job->pulse, phase);
     tide_status s = tree_reader_open(v->job->repo, v->job->instance, b, v->job->settings.restore_jobs, &reader, &why);
     if (s == TIDE_OK)
-        s = tree_verify(reader, v->percent, bad_in_tree, v, &bytes, &why);
+        s = tree_verify_once(reader, v->percent, v->proved, bad_in_tree, v, &bytes, &why);
     else if (s == TIDE_CORRUPT || s == TIDE_NOT_FOUND)
         bad_in_tree(v, NULL, NULL, &why);
     tree_reader_close(reader);
@@ -92,7 +94,7 @@ static tide_status verify_backup(struct verifying *v, const struct backup *b, st
 static tide_status verify_backups(struct verifying *v, struct tide_err *err)
 {
     const struct backup_list *l = &v->facts.backups;
-    tide_status s = TIDE_OK;
+    tide_status s = tree_proved_new(&v->proved, err);
 
     for (size_t i = 0; i < l->n_bad; i++)
         name_bad(v, l->bad[i], "CORRUPT", "commit object of a backup", "it does not prove");

@@ -110,6 +110,17 @@ typedef void tree_bad_fn(void *ctx, const char *key, const char *file, const str
 tide_status tree_verify(struct tree_reader *t, unsigned percent, tree_bad_fn *bad, void *ctx, uint64_t *bytes,
                         struct tide_err *err) TIDE_MUST_CHECK;
 
+/*
+ * What was proved already.  Backups of one instance mostly refer to the same frames: with one of these for all of
+ * them, each is read once.  Bounded memory (what does not fit is read again); thread-safe.
+ */
+struct tree_proved;
+tide_status tree_proved_new(struct tree_proved **out, struct tide_err *err) TIDE_MUST_CHECK;
+void tree_proved_free(struct tree_proved *p);
+/* As tree_verify, without what `proved` has, which is added to.  With percent < 100 it is not used. */
+tide_status tree_verify_once(struct tree_reader *t, unsigned percent, struct tree_proved *proved, tree_bad_fn *bad,
+                             void *ctx, uint64_t *bytes, struct tide_err *err) TIDE_MUST_CHECK;
+
 /* Packs that the backup refers to, and how many of their bytes, in order of ids. */
 typedef tide_status tree_pack_fn(void *ctx, const uint8_t pack[OBJECT_ID_SIZE], uint64_t live_bytes,
                                  struct tide_err *err);

@@ -117,6 +117,64 @@ static void a_whole_backup_verifies(void **state)
     assert_true(some > 0 && some < all / 2);
 }
 
+static void what_was_proved_is_not_read_again(void **state)
+{
+    struct fixture *f = *state;
+    struct tide_err err = TIDE_ERR_INIT;
+    struct tree_proved *proved = NULL;
+    struct backup second = {.lineage = 0};
+    uint64_t bytes[3] = {0};
+    trees_write(f->source, "d0/added", 0, "some bytes", 10);
+    const struct trees_backup o = {.repo = f->t->repo, .instance = "shop", .dir = f->source, .parent = &f->b};
+    ok(trees_run(&o, &second, &err), &err);
+    const struct backup *const order[] = {&f->b, &second, &f->b};
+    ok(tree_proved_new(&proved, &err), &err);
+    for (unsigned i = 0; i < 3; i++) {
+        struct tree_reader *t = NULL;
+        struct bad bad = {.n = 0};
+        ok(tree_reader_open(f->t->repo, "shop", order[i], 2, &t, &err), &err);
+        ok(tree_verify_once(t, 100, proved, note_bad, &bad, &bytes[i], &err), &err);
+        tree_reader_close(t);
+        if (i == 1) { /* damage of what was proved is not seen by this set, but by a new one */
+            struct tide_buf raw = TIDE_BUF_INIT(64 << 20);
+            test_raw_read(f->t, f->keys[0], &raw);
+            raw.data[raw.len / 3] ^= 1;
+            test_raw_write(f->t, f->keys[0], raw.data, raw.len);
+            tide_buf_clear(&raw);
+        }
+    }
+    assert_true(bytes[0] > 1000000);
+    assert_int_equal(bytes[1], 10);
+    assert_int_equal(bytes[2], 0);
+    struct bad bad;
+    assert_int_equal(verify(f, 100, &bad, &bytes[0]), TIDE_CORRUPT);
+    tree_proved_free(proved);
+    backup_clear(&second);
+}
+
+static void damage_that_two_backups_share_is_told_for_both(void **state)
+{
+    struct fixture *f = *state;
+    struct tide_err err = TIDE_ERR_INIT;
+    struct tree_proved *proved = NULL;
+    struct tide_buf raw = TIDE_BUF_INIT(64 << 20);
+    test_raw_read(f->t, f->keys[0], &raw);
+    raw.data[raw.len / 3] ^= 1;
+    test_raw_write(f->t, f->keys[0], raw.data, raw.len);
+    tide_buf_clear(&raw);
+    ok(tree_proved_new(&proved, &err), &err);
+    for (unsigned i = 0; i < 2; i++) {
+        struct tree_reader *t = NULL;
+        struct bad bad = {.n = 0};
+        uint64_t bytes = 0;
+        ok(tree_reader_open(f->t->repo, "shop", &f->b, 2, &t, &err), &err);
+        assert_int_equal(tree_verify_once(t, 100, proved, note_bad, &bad, &bytes, &err), TIDE_CORRUPT);
+        assert_int_equal(bad.n, 1);
+        tree_reader_close(t);
+    }
+    tree_proved_free(proved);
+}
+
 /* In every part of a pack: header, frames, index, trailer. */
 static void every_flipped_byte_is_found(void **state)
 {
@@ -305,6 +363,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_whole_backup_verifies, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_was_proved_is_not_read_again, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(damage_that_two_backups_share_is_told_for_both, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_flipped_byte_is_found, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_flipped_byte_is_found, set_up_plain, tear_down),
         cmocka_unit_test_setup_teardown(missing_packs_are_named_and_nothing_is_restored_from_them, set_up, tear_down),
