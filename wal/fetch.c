@@ -142,8 +142,9 @@ static tide_status load(struct log_source *s, const struct log_name *name, struc
 }
 
 /*
- * The object at pos, read and proved.  NOT_FOUND: none is stored there.  Between listing and reading an object may
- * have been merged into a larger one; an object that stays listed and cannot be had is damage, never an absence.
+ * The object at pos, read and proved.  NOT_FOUND: none is stored there, by a listing made now.  Between listing and
+ * reading an object may have been merged into a larger one; an object that stays listed and cannot be had is damage,
+ * never an absence.
  */
 static tide_status object_at(struct log_source *s, size_t step, struct tide_pos pos, struct cached **out,
                              struct tide_err *err)
@@ -151,7 +152,14 @@ static tide_status object_at(struct log_source *s, size_t step, struct tide_pos 
     *out = cached_at(s, s->path[step].lineage, pos);
     for (unsigned i = 0; *out == NULL; i++) {
         struct log_name name;
+        bool listed_before = s->walks[step] != NULL;
         tide_status st = find_object(s, step, pos, &name, err);
+        if (st == TIDE_NOT_FOUND && listed_before && i + 1 < LIST_AGAIN) {
+            /* What was listed a while ago proves nothing: log was stored, or merged and swept, since. */
+            tide_err_clear(err);
+            log_walk_close(TIDE_TAKE(s->walks[step]));
+            continue;
+        }
         if (st != TIDE_OK)
             return st;
         struct cached *c = cache_room(s);

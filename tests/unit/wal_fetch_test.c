@@ -100,6 +100,24 @@ static void bytes_are_stitched_from_parent_and_child(void **state)
     free(got);
 }
 
+/* A server that asks again and again for what comes next must not be told for ever what was true once. */
+static void an_old_listing_is_no_proof_of_absence(void **state)
+{
+    struct forked *f = *state;
+    struct tide_err err = TIDE_ERR_INIT;
+    struct log_source *s = source(f);
+    uint8_t buf[1000];
+    struct tide_pos got, end = f->end;
+
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(log_source_read(s, end, pos_add(end, 500), buf, &got, &err), TIDE_NOT_FOUND);
+        struct tide_pos later = grow(f->w, 2, 2, end, 1, 9 + i, NULL);
+        assert_int_equal(log_source_read(s, end, pos_min(later, pos_add(end, 900)), buf, &got, &err), TIDE_OK);
+        end = later;
+    }
+    log_source_free(s);
+}
+
 static void the_end_of_log_is_told_and_behind_it_absence(void **state)
 {
     struct forked *f = *state;
@@ -310,6 +328,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(bytes_are_stitched_from_parent_and_child, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_end_of_log_is_told_and_behind_it_absence, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_old_listing_is_no_proof_of_absence, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_missing_object_is_a_hole_and_not_the_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_object_that_is_listed_and_gone_is_corrupt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damage_is_never_an_absence, set_up, tear_down),
