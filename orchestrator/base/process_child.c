@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -204,6 +205,8 @@ static _Noreturn void exec_child(const struct prepared *p)
     /* As the new user: what he may not enter is an error now, not a surprise later. */
     if (p->directory != NULL && chdir(p->directory) != 0)
         give_up(p, STAGE_DIRECTORY);
+    /* A parent that dies takes it along, since nobody would hear of how it ended.  Changing the user resets this. */
+    (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
     environ = p->envp;
     char *const *argv;
     memcpy(&argv, &p->argv, sizeof(argv));

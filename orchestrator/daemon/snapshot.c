@@ -4,6 +4,7 @@
 #include "orchestrator/base/clock.h"
 #include "orchestrator/base/log.h"
 #include "orchestrator/base/process.h"
+#include "orchestrator/daemon/snapshot_guard.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 struct snapshot {
     struct job *job;
     bool taken; /* perhaps: the command was started */
+    struct snapshot_guard guard;
     char mount[TIDE_PATH_MAX];
     char environment[4][TIDE_PATH_MAX + 64];
 };
@@ -30,6 +32,7 @@ tide_status snapshot_new(struct job *job, const char *backup_id, struct snapshot
     if (s == NULL)
         return tide_fail(err, TIDE_NO_MEMORY, "out of memory");
     s->job = job;
+    s->guard = SNAPSHOT_GUARD_INIT;
     (void)snprintf(name, sizeof name, "snapshot-%s", backup_id);
     st = tide_path_join(s->mount, state, name, err);
     if (st != TIDE_OK)
@@ -43,15 +46,21 @@ tide_status snapshot_new(struct job *job, const char *backup_id, struct snapshot
     return TIDE_OK;
 }
 
+static void list_environment(struct snapshot *s, const char *list[5])
+{
+    (void)snprintf(s->environment[3], sizeof s->environment[3], "TIDEMARK_MOUNT=%s", s->mount);
+    for (size_t i = 0; i < 4; i++)
+        list[i] = s->environment[i];
+    list[4] = NULL;
+}
+
 static tide_status run_command(struct snapshot *s, const char *key, const char *command, bool release,
                                struct tide_buf *out, struct tide_err *err)
 {
-    const char *environment[] = {s->environment[0], s->environment[1], s->environment[2], s->environment[3], NULL};
+    const char *environment[5];
     int exit_code = 0;
 
-    if (command == NULL)
-        return tide_fail(err, TIDE_INVALID, "backup_method = snapshot, but \"%s\" is not configured", key);
-    (void)snprintf(s->environment[3], sizeof s->environment[3], "TIDEMARK_MOUNT=%s", s->mount);
+    list_environment(s, environment);
     /* A cancelled backup must still release its snapshot. */
     tide_status st =
         process_run(&(struct process_options){.shell = command,
@@ -78,6 +87,7 @@ static tide_status release(struct snapshot *s, struct tide_err *err)
         return TIDE_OK;
     s->taken = false;
     tide_status st = run_command(s, "release_command", s->job->settings.release_command, true, &out, err);
+    snapshot_guard_dismiss(&s->guard);
     (void)rmdir(s->mount);
     return st;
 }
@@ -123,6 +133,7 @@ static tide_status mount(struct snapshot *s, char *path, size_t path_size, struc
     if (status != TIDE_OK)
         return status;
     take_path(s, &out);
+    snapshot_guard_mount(&s->guard, s->mount);
     if (stat(s->mount, &st) != 0 || !S_ISDIR(st.st_mode))
         return tide_fail(err, TIDE_IO, "mount_command said \"%s\", which is no directory", s->mount);
     if ((size_t)snprintf(path, path_size, "%s", s->mount) >= path_size)
@@ -130,17 +141,44 @@ static tide_status mount(struct snapshot *s, char *path, size_t path_size, struc
     return TIDE_OK;
 }
 
-int snapshot_act(struct snapshot *s, int action, char *path, size_t path_size, struct tide_err *err)
+/* All three, or nothing is begun that could not be undone. */
+static tide_status commands_are_set(const struct snapshot *s, struct tide_err *err)
+{
+    const struct settings *set = &s->job->settings;
+    const char *missing = set->snapshot_command == NULL  ? "snapshot_command"
+                          : set->mount_command == NULL   ? "mount_command"
+                          : set->release_command == NULL ? "release_command"
+                                                         : NULL;
+
+    if (missing != NULL)
+        return tide_fail(err, TIDE_INVALID, "backup_method = snapshot, but \"%s\" is not configured", missing);
+    return TIDE_OK;
+}
+
+static tide_status take(struct snapshot *s, struct tide_err *err)
 {
     TIDE_AUTO(tide_buf_clear) struct tide_buf out = TIDE_BUF_INIT(OUTPUT_MAX);
+    const char *environment[5];
+
+    list_environment(s, environment);
+    tide_status st = commands_are_set(s, err);
+    if (st == TIDE_OK)
+        st = snapshot_guard_start(&s->guard, s->job->settings.release_command, environment, err);
+    if (st != TIDE_OK)
+        return st;
+    job_phase(s->job, "snapshot");
+    s->taken = true; /* one that fails may have frozen something */
+    return run_command(s, "snapshot_command", s->job->settings.snapshot_command, false, &out, err);
+}
+
+int snapshot_act(struct snapshot *s, int action, char *path, size_t path_size, struct tide_err *err)
+{
     struct tide_err why = TIDE_ERR_INIT;
     tide_status st;
 
     switch (action) {
     case TIDE_SNAPSHOT_TAKE:
-        job_phase(s->job, "snapshot");
-        s->taken = true; /* one that fails may have frozen something */
-        st = run_command(s, "snapshot_command", s->job->settings.snapshot_command, false, &out, err);
+        st = take(s, err);
         break;
     case TIDE_SNAPSHOT_MOUNT:
         st = mount(s, path, path_size, err);
