@@ -401,7 +401,8 @@ struct tide_backup_params {
     uint32_t struct_size;
     uint32_t fast;         /* immediate checkpoint */
     const char *label;     /* shown on the server */
-    uint32_t prefer_standby, reserved;
+    uint32_t prefer_standby;
+    uint32_t max_lag_s; /* a standby that is further behind is not preferred; 0: no limit */
     struct tide_pos parent_start; /* of the backup whose blocks are reused, or none */
 };
 

@@ -278,6 +278,7 @@ static tide_status copy(struct run *r, struct tide_err *err)
         .fast = job_flag(job, "fast"),
         .label = r->b.id,
         .prefer_standby = job->settings.prefer_standby,
+        .max_lag_s = (uint32_t)((job->settings.max_lag_us + TIDE_SECOND_US - 1) / TIDE_SECOND_US),
         .parent_start = r->parent == NULL ? (struct tide_pos){0} : r->parent->start,
     };
     const struct tide_backup_sink sink = {

@@ -102,6 +102,7 @@ tide_status settings_read(const struct config *config, const char *instance, str
     read_jobs(&r, "restore_jobs", &out->restore_jobs);
     read_size(&r, "backup_rate_limit", &out->backup_limit);
     out->prefer_standby = is_word(&r, "backup_from", "prefer-standby");
+    read_duration(&r, "max_lag", &out->max_lag_us);
     read_text(&r, "snapshot_command", &out->snapshot_command);
     read_text(&r, "mount_command", &out->mount_command);
     read_text(&r, "release_command", &out->release_command);

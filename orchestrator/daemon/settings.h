@@ -18,6 +18,7 @@ struct settings {
     unsigned backup_jobs, restore_jobs;
     uint64_t backup_limit; /* bytes a second; 0: none */
     bool prefer_standby;
+    int64_t max_lag_us;
     const char *snapshot_command, *mount_command, *release_command; /* NULL: none */
     int64_t snapshot_deadline_us;
     const char *os_user, *bin_dir, *timezone; /* NULL: none */

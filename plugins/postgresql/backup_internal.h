@@ -63,6 +63,10 @@ const char *pg_backup_directory(const struct pg_backup_run *run);
 /* Whether directory on this host really is the one that the connected server runs on. */
 int pg_source_prove_directory(struct pg_backup_run *run, const char *directory, struct tide_err *err) PG_MUST_CHECK;
 
+/* backup_standby.c: for backup_from = prefer-standby */
+/* Of the hosts the first standby that is not further behind than params->max_lag_s, else the primary. */
+int pg_session_open_standby(struct pg_backup_run *run, struct tide_err *err) PG_MUST_CHECK;
+
 /* backup_session.c */
 int pg_session_open(struct pg_backup_run *run, struct tide_err *err) PG_MUST_CHECK;
 int pg_session_start(struct pg_backup_run *run, struct tide_err *err) PG_MUST_CHECK;

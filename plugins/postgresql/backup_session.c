@@ -8,8 +8,9 @@
 
 int pg_session_open(struct pg_backup_run *run, struct tide_err *err)
 {
-    enum pg_conn_kind kind = run->params->prefer_standby ? PG_CONN_SQL_STANDBY : PG_CONN_SQL;
-    int s = pg_conn_open(run->host, &run->inst->target, kind, &run->session, err);
+    int s = run->params->prefer_standby
+                ? pg_session_open_standby(run, err)
+                : pg_conn_open(run->host, &run->inst->target, PG_CONN_SQL, &run->session, err);
 
     if (s != TIDE_OK)
         return s;
@@ -84,6 +85,8 @@ int pg_session_alive(struct pg_backup_run *run, struct tide_err *err)
 {
     if (run->host->cancelled(run->host->ctx))
         return tide_plugin_fail(run->host, err, TIDE_CANCELLED, 0, "backup cancelled");
+    if (run->label != NULL) /* a snapshot is read afterwards, whatever becomes of the server */
+        return TIDE_OK;
     if (pg_monotonic_ms() - run->session_checked_ms < ALIVE_EVERY_MS)
         return TIDE_OK;
     int64_t now_us;

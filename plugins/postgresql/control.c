@@ -48,6 +48,11 @@ uint32_t pg_crc32c_of(const void *data, size_t len)
     return ~crc;
 }
 
+static size_t crc_place(const uint8_t *raw)
+{
+    return get32(raw + AT_CONTROL_VERSION) >= 1800 ? AT_CRC_FROM_18 : AT_CRC_UP_TO_17;
+}
+
 bool pg_control_parse(const void *data, size_t len, struct pg_control *out)
 {
     const uint8_t *p = data;
@@ -55,7 +60,7 @@ bool pg_control_parse(const void *data, size_t len, struct pg_control *out)
     if (len < AT_CRC_FROM_18 + 4)
         return false;
     uint32_t version = get32(p + AT_CONTROL_VERSION);
-    size_t crc_at = version >= 1800 ? AT_CRC_FROM_18 : AT_CRC_UP_TO_17;
+    size_t crc_at = crc_place(p);
     if (version < 1300 || version > 1899 || pg_crc32c_of(p, crc_at) != get32(p + crc_at))
         return false;
     *out = (struct pg_control){
@@ -79,4 +84,21 @@ bool pg_control_parse(const void *data, size_t len, struct pg_control *out)
         .data_checksum_version = get32(p + AT_DATA_CHECKSUMS),
     };
     return true;
+}
+
+static void put32(uint8_t *p, uint32_t v)
+{
+    for (int i = 0; i < 4; i++)
+        p[i] = (uint8_t)(v >> (8 * i));
+}
+
+void pg_control_raise_min_recovery_point(uint8_t *raw, uint64_t lsn)
+{
+    size_t crc_at = crc_place(raw);
+
+    if (get64(raw + AT_MIN_RECOVERY_POINT) >= lsn)
+        return;
+    put32(raw + AT_MIN_RECOVERY_POINT, (uint32_t)lsn);
+    put32(raw + AT_MIN_RECOVERY_POINT + 4, (uint32_t)(lsn >> 32));
+    put32(raw + crc_at, pg_crc32c_of(raw, crc_at));
 }

@@ -36,6 +36,9 @@ uint32_t pg_crc32c_of(const void *data, size_t len);
 /* False when the CRC is wrong (a write was in progress) or the layout is not one of ours. */
 bool pg_control_parse(const void *data, size_t len, struct pg_control *out);
 
+/* Demands that recovery goes at least to lsn, in the file itself; raw is one that pg_control_parse() took. */
+void pg_control_raise_min_recovery_point(uint8_t *raw, uint64_t lsn);
+
 /*
  * Reads the file until its CRC is right: the server writes it in place, so a
  * read can catch half of a write.  On a standby a backup stands or falls with

@@ -53,6 +53,14 @@ int pg_files_control(struct pg_backup_run *run, const char *data_directory, stru
     s = pg_control_judge(run, &control, err);
     if (s != TIDE_OK)
         return s;
+    /*
+     * A snapshot that is no single moment (a copy file by file) may hold pages that were written after its
+     * pg_control.  What the standby said when it was done covers them all.
+     */
+    if (run->source.standby && run->label != NULL && run->stop > run->min_recovery_point) {
+        pg_control_raise_min_recovery_point(raw, run->stop);
+        run->min_recovery_point = run->stop;
+    }
     /* Stable also means to a restore: put it there last. */
     return pg_files_data(run, "global/pg_control", TIDE_FILE_STABLE, (const char *)raw, len, err);
 }

@@ -83,6 +83,25 @@ static void the_layout_of_18_is_read(void **state)
     assert_int_equal(c.control_version, 1800);
 }
 
+static void the_point_to_recover_to_is_only_raised(void **state)
+{
+    (void)state;
+    static const uint32_t versions[] = {1300, 1800};
+    struct pg_control c;
+    for (size_t i = 0; i < 2; i++) {
+        put_real();
+        put_le32(raw + 8, versions[i]);
+        put_le32(raw + (i == 0 ? 288 : 292), pg_crc32c_of(raw, i == 0 ? 288 : 292));
+        pg_control_raise_min_recovery_point(raw, UINT64_C(0x1234500000028));
+        assert_true(pg_control_parse(raw, sizeof raw, &c));
+        assert_true(c.min_recovery_point == UINT64_C(0x1234500000028));
+        assert_true(c.checkpoint == UINT64_C(0x17529B0));
+        pg_control_raise_min_recovery_point(raw, 5);
+        assert_true(pg_control_parse(raw, sizeof raw, &c));
+        assert_true(c.min_recovery_point == UINT64_C(0x1234500000028));
+    }
+}
+
 static void an_unknown_layout_is_refused(void **state)
 {
     (void)state;
@@ -109,6 +128,7 @@ int main(void)
         cmocka_unit_test(a_real_file_is_read),
         cmocka_unit_test(half_a_write_is_seen),
         cmocka_unit_test(the_layout_of_18_is_read),
+        cmocka_unit_test(the_point_to_recover_to_is_only_raised),
         cmocka_unit_test(an_unknown_layout_is_refused),
         cmocka_unit_test(the_sum_is_the_one_of_rfc_3720),
     };
