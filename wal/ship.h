@@ -21,6 +21,7 @@ struct wal_ship_state {
     uint64_t unshipped_bytes, held_back_bytes, spooled_bytes;
     uint64_t objects, bytes, commits, reconnects;
     int64_t skew_us;   /* server's clock minus ours */
+    bool standby;      /* the server is one: only commits move restorable_us */
     char problem[256]; /* why it stands still; empty when it does not */
 };
 

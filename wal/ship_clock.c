@@ -53,7 +53,7 @@ static void take_reading(struct ship *s, const struct tide_clock *c, int64_t bef
     s->state.server_clock_us = c->clock_us;
     s->state.held_back_bytes = c->held_back_bytes;
     s->state.skew_us = c->clock_us - (before_us + (after_us - before_us) / 2);
-    s->standby = c->standby != 0;
+    s->state.standby = c->standby != 0;
     if (c->synchronous != TIDE_WAITING_UNKNOWN)
         s->synchronous = c->synchronous == TIDE_WAITING_YES;
     if (c->standby || tide_pos_is_none(c->end))

@@ -70,7 +70,6 @@ struct ship {
     struct tide_pos confirm; /* what the server may be told; none until the session has proved itself */
     struct ship_tail tail;
     struct lease *lease;
-    bool standby;
 
     struct ship_clock_reading clocks[SHIP_CLOCKS];
     size_t n_clocks;

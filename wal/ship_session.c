@@ -108,7 +108,6 @@ tide_status session_begin(struct session *x, struct tide_err *err)
         s->collector = TIDE_TAKE(c);
         s->confirm = TIDE_POS_NONE;
         s->synchronous = x->id.synchronous != 0;
-        s->standby = x->id.standby != 0;
         s->state.lineage = x->target.lineage;
         s->state.received = x->target.resume;
         if (s->state.spooled_bytes == 0)

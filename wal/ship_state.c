@@ -18,7 +18,8 @@ json_t *ship_state_json(const struct wal_ship_state *st)
         (json_int_t)st->objects, "bytes", (json_int_t)st->bytes, "commits", (json_int_t)st->commits, "reconnects",
         (json_int_t)st->reconnects, "skew_us", (json_int_t)st->skew_us, "problem", st->problem);
 
-    if (doc != NULL && (put_time(doc, "restorable_us", st->restorable_us) != 0 ||
+    if (doc != NULL && (json_object_set_new(doc, "standby", json_boolean(st->standby)) != 0 ||
+                        put_time(doc, "restorable_us", st->restorable_us) != 0 ||
                         put_time(doc, "server_clock_us", st->server_clock_us) != 0)) {
         json_decref(doc);
         return NULL;
@@ -58,6 +59,7 @@ bool ship_state_parse(const json_t *doc, struct wal_ship_state *out)
                                    .bytes = number(doc, "bytes"),
                                    .commits = number(doc, "commits"),
                                    .reconnects = number(doc, "reconnects"),
+                                   .standby = json_is_true(json_object_get(doc, "standby")),
                                    .skew_us = json_integer_value(json_object_get(doc, "skew_us"))};
     (void)snprintf(out->problem, sizeof out->problem, "%s", problem == NULL ? "" : problem);
     return json_is_object(doc) && position(doc, "received", &out->received) &&

@@ -120,6 +120,13 @@ static void shipper_stands(const struct status_facts *f, struct finding_text *ou
         FOUND(out, STATUS_WARNING, f->exposed_since_us, "the shipper reports: %s", f->shipper.problem);
 }
 
+static void shipper_behind_standby(const struct status_facts *f, struct finding_text *out)
+{
+    if (f->live && f->shipper.standby)
+        FOUND(out, STATUS_WARNING, TIDE_TIME_NONE,
+              "the log comes from a standby and no primary answers: only commits move the latest restorable time");
+}
+
 static void exposure(const struct status_facts *f, struct finding_text *out)
 {
     const struct settings *set = f->o->settings;
@@ -182,6 +189,7 @@ static const struct {
     {"exposure", exposure},
     {"ship.silent", shipper_silent},
     {"ship.stands", shipper_stands},
+    {"ship.standby", shipper_behind_standby},
     {"log.gap", gap},
     {"log.ambiguous", ambiguous},
     {"backup.overdue", backup_overdue},

@@ -212,6 +212,14 @@ static void clock_that_ran_back_or_is_off_warns(void **state)
     assert_string_equal(severity(f, "clock.skew"), "warning");
 }
 
+static void log_from_a_standby_alone_warns(void **state)
+{
+    struct fine *f = *state;
+    f->facts.shipper.standby = true;
+    assert_int_equal(status_reasons(&f->facts, f->reasons), STATUS_WARNING);
+    assert_string_equal(severity(f, "ship.standby"), "warning");
+}
+
 static void instance_that_cannot_be_read_has_every_key(void **state)
 {
     (void)state;
@@ -254,6 +262,7 @@ int main(void)
         TEST(old_backup_warns_then_alerts),
         TEST(what_is_damaged_alerts),
         TEST(clock_that_ran_back_or_is_off_warns),
+        TEST(log_from_a_standby_alone_warns),
         TEST(instance_that_cannot_be_read_has_every_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

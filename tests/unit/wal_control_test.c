@@ -204,6 +204,7 @@ static void a_state_comes_back_as_it_was_sent(void **state)
                                .commits = 16,
                                .reconnects = 17,
                                .skew_us = -18,
+                               .standby = true,
                                .problem = "it \"stands\" still"},
                           b;
     json_t *doc = ship_state_json(&a);
@@ -222,6 +223,7 @@ static void a_state_comes_back_as_it_was_sent(void **state)
     assert_int_equal(b.commits, 16);
     assert_int_equal(b.reconnects, 17);
     assert_int_equal(b.skew_us, -18);
+    assert_true(b.standby);
     assert_string_equal(b.problem, a.problem);
     assert_int_equal(json_object_del(doc, "durable"), 0);
     assert_false(ship_state_parse(doc, &b));
