@@ -14,6 +14,12 @@ static json_t *notes_json(const struct backup *b)
     return notes != NULL ? notes : json_object();
 }
 
+static json_t *damage_json(const struct backup *b)
+{
+    json_t *damage = b->damage == NULL ? NULL : json_loads(b->damage, 0, NULL);
+    return damage != NULL ? damage : json_array();
+}
+
 /* A backup restores by itself when the log between its start and its stop is stored. */
 static tide_status is_restorable(struct job *job, const struct backup *b, bool *yes, struct tide_err *err)
 {
@@ -49,6 +55,7 @@ static tide_status add_backup(struct job *job, const struct backup *b, json_t *l
     (void)json_object_set_new(one, "from_standby", json_boolean(b->from_standby));
     (void)json_object_set_new(one, "only_its_end", json_boolean(b->log_alone));
     (void)json_object_set_new(one, "damaged_pages", json_integer((json_int_t)b->totals.damaged_pages));
+    (void)json_object_set_new(one, "damage", damage_json(b));
     (void)json_array_append_new(list, one);
     return TIDE_OK;
 }
