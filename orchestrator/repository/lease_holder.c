@@ -25,7 +25,11 @@ static bool read_small(const char *path, char *out, size_t size)
     return got > 0;
 }
 
-/* The 22nd field of /proc/PID/stat; the second, a name in parentheses, may hold anything. */
+/*
+ * The 22nd field of /proc/PID/stat; the second, a name in parentheses, may hold anything.  Behind it stands the
+ * state: one that has ended and that nobody waits for stays listed, for good where a container's first process reaps
+ * nobody.
+ */
 static bool start_time(int64_t pid, char out[24])
 {
     char path[64], stat[1024];
@@ -33,6 +37,10 @@ static bool start_time(int64_t pid, char out[24])
     if (!read_small(path, stat, sizeof(stat)))
         return false;
     char *at = strrchr(stat, ')');
+    if (at != NULL && at[1] == ' ' && (at[2] == 'Z' || at[2] == 'X')) {
+        (void)snprintf(out, 24, "ended");
+        return true;
+    }
     for (int field = 2; at != NULL && field < 22; field++)
         at = strchr(at + 1, ' ');
     if (at == NULL)

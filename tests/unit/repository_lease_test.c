@@ -275,6 +275,32 @@ static void only_a_process_that_is_surely_gone_counts_as_gone(void **state)
     assert_true(lease_holder_is_gone(&other));
 }
 
+static void a_process_that_nobody_waited_for_is_gone(void **state)
+{
+    (void)state;
+    int pipe_ends[2];
+    struct lease_record child;
+    assert_int_equal(pipe(pipe_ends), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct lease_record self;
+        struct tide_err err = TIDE_ERR_INIT;
+        bool told = lease_record_self(&self, &err) == TIDE_OK &&
+                    write(pipe_ends[1], &self, sizeof(self)) == (ssize_t)sizeof(self);
+        _exit(told ? 0 : 1);
+    }
+    assert_int_equal(read(pipe_ends[0], &child, sizeof(child)), sizeof(child));
+    siginfo_t info;
+    assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+    assert_int_equal(child.pid, pid);
+    assert_true(lease_holder_is_gone(&child));
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_true(lease_holder_is_gone(&child));
+    (void)close(pipe_ends[0]);
+    (void)close(pipe_ends[1]);
+}
+
 static void damaged_lease_is_waited_out(void **state)
 {
     struct test_repo *t = *state;
@@ -380,6 +406,7 @@ int main(void)
         T(lease_that_was_taken_long_ago_is_lost),
         T(lease_of_a_process_that_died_here_is_taken_at_once),
         cmocka_unit_test(only_a_process_that_is_surely_gone_counts_as_gone),
+        cmocka_unit_test(a_process_that_nobody_waited_for_is_gone),
         T(damaged_lease_is_waited_out),
         T(waiting_ends_when_cancelled),
         T(of_racing_takers_one_wins),
