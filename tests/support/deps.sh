@@ -6,7 +6,7 @@ set -eu
 
 base="gcc make pkg-config libc6-dev binutils libpq-dev libssl-dev libzstd-dev liblz4-dev libxxhash-dev libjansson-dev
  libcmocka-dev postgresql-15 postgresql-client-15 python3 python3-cryptography python3-xxhash zstd procps
-    util-linux tzdata faketime"
+    util-linux tzdata faketime btrfs-progs xfsprogs"
 bench="pgbackrest"
 dev="clang clang-format-14 clang-14"
 
