@@ -150,6 +150,34 @@ lose_while_restoring() {
     unset TIDE_FAULTY
 }
 
+# --no-start leaves recovery to the server alone, which asks `log get`.
+by_hand() {
+    local w=$1 start object
+    fresh
+    exits 0 "$w, by hand: a directory is left" restore_to "${shop_at[5]}" --no-start
+    chmod -R a+rX "$repo" "$conf"
+    cp "$tmp/.out" "$tmp/by-hand.json"
+    start=$(json 'd["start_command"]')
+    exits 0 "$w, by hand: it is started" timeout 60 bash -c "$start"
+    is "$(json 'd["endpoint"]' "$tmp/by-hand.json")" None "$w, by hand: it has no endpoint before it is started"
+    hand_port=$(sed -n 4p "$tmp/restored/postmaster.pid")
+    recovered() {
+        [ "$(PG_SQL_HOST=$tmp/restored/tidemark_socket sql "$hand_port" "select pg_is_in_recovery() || ' ' || string_agg(n::text, ' ' order by n) from rows")" = "false 1 2 3 4 5" ]
+    }
+    wait_for 20 recovered && ok "$w, by hand: it recovers to that moment" || not_ok "$w, by hand: it recovers to that moment" "$(tail -20 "$tmp"/restored/*.log)"
+    gone
+    exits 0 "$w, by hand: another directory is left" restore_to "${shop_at[5]}" --no-start
+    start=$(json 'd["start_command"]')
+    chmod -R a+rX "$repo"
+    object=$(object_of 3)
+    rm "$repo/$object"
+    timeout 60 bash -c "$start" >"$tmp/by-hand.log" 2>&1
+    ended() { ! kill -0 "$(head -1 "$tmp/restored/postmaster.pid" 2>/dev/null)"; }
+    wait_for 20 ended
+    stays_shut "$w, by hand: with log missing it does not open"
+    gone
+}
+
 all() { # WORD
     shop_server
     shop_ship
@@ -159,10 +187,10 @@ all() { # WORD
         shop_reach
     done
     stop "$shipper" >/dev/null
-    lose_log "$1"
+    if [ "$1" = plain ]; then lose_log "$1"; fi
     damage_log "$1"
     damage_other "$1"
-    if [ "$1" = plain ]; then lose_while_restoring "$1"; fi
+    if [ "$1" = plain ]; then lose_while_restoring "$1" && by_hand "$1"; fi
     pg_stop "$tmp/db"
     rm -rf "$tmp/repo" "$tmp/db"
     conf=
