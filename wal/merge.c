@@ -145,7 +145,7 @@ static tide_status bury_left_over(struct pass *p, const struct log_name *large, 
         if (!pos_before(n->start, large->start) && !pos_before(large->end, n->end))
             p->page.names[kept++] = *n;
     }
-    return s == TIDE_OK && kept > 0 ? merge_bury(p->o, p->page.names, kept, err) : s;
+    return s == TIDE_OK && kept > 0 ? merge_bury_repeated(p->o, large, p->page.names, kept, err) : s;
 }
 
 static tide_status find_start(struct pass *p, struct tide_err *err)

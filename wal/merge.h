@@ -36,8 +36,13 @@ tide_status merge_pass(const struct merge_options *o, struct merge_cursor *c, ui
 /* ---- merge_make.c: members in key order, joined without a gap; the first begins where the last extends to. */
 tide_status merge_make(const struct merge_options *o, const struct log_name *members, size_t n,
                        struct tide_err *err) TIDE_MUST_CHECK;
-/* Tombstones for objects of `level` that lie inside of [start, end). */
+/* Tombstones for members; the caller has proved what replaces them. */
 tide_status merge_bury(const struct merge_options *o, const struct log_name *members, size_t n,
                        struct tide_err *err) TIDE_MUST_CHECK;
+
+/* The same for members inside of a large object that somebody else made, or we before a crash: it is read back, and
+ * each member compared with it, before any goes.  CORRUPT: they disagree, and none does. */
+tide_status merge_bury_repeated(const struct merge_options *o, const struct log_name *large,
+                                const struct log_name *members, size_t n, struct tide_err *err) TIDE_MUST_CHECK;
 
 #endif

@@ -219,3 +219,37 @@ tide_status merge_make(const struct merge_options *o, const struct log_name *mem
     TIDE_FAILPOINT("merge-before-tombstone", err);
     return merge_bury(o, members, n, err);
 }
+
+static tide_status compare_member(const struct merge_options *o, const struct log_name *large,
+                                  const struct tide_buf *whole, const struct log_name *member, struct tide_err *err)
+{
+    TIDE_AUTO(tide_buf_clear) struct tide_buf content = TIDE_BUF_INIT(LOG_OBJECT_MAX_BYTES);
+    TIDE_AUTO(log_info_clear) struct log_info info = {0};
+    const size_t skip = (size_t)pos_distance(large->start, member->start);
+    char key[REPO_KEY_MAX];
+    tide_status s = log_name_key(o->instance, member, key, err);
+
+    if (s == TIDE_OK)
+        s = log_object_read(o->repo, key, &info, &content, err);
+    if (s != TIDE_OK)
+        return s;
+    if (skip > whole->len || content.len > whole->len - skip ||
+        (content.len > 0 && memcmp(whole->data + skip, content.data, content.len) != 0))
+        return tide_fail(err, TIDE_CORRUPT, "\"%s\" and the merged object around it hold different bytes", key);
+    return TIDE_OK;
+}
+
+tide_status merge_bury_repeated(const struct merge_options *o, const struct log_name *large,
+                                const struct log_name *members, size_t n, struct tide_err *err)
+{
+    TIDE_AUTO(tide_buf_clear) struct tide_buf whole = TIDE_BUF_INIT(LOG_OBJECT_MAX_BYTES);
+    TIDE_AUTO(log_info_clear) struct log_info info = {0};
+    char key[REPO_KEY_MAX];
+    tide_status s = log_name_key(o->instance, large, key, err);
+
+    if (s == TIDE_OK)
+        s = log_object_read(o->repo, key, &info, &whole, err);
+    for (size_t i = 0; s == TIDE_OK && i < n; i++)
+        s = compare_member(o, large, &whole, &members[i], err);
+    return s == TIDE_OK ? merge_bury(o, members, n, err) : s;
+}

@@ -248,6 +248,32 @@ static void objects_that_disagree_are_left_alone_and_told(void **state)
     fake_world_check(w, 1, 1, first, end);
 }
 
+/* A large object is there when the merger starts; the small ones go only where it repeats them. */
+static void small_ones_go_only_where_the_large_one_repeats_them(void **state)
+{
+    struct fake_world *w = *state;
+    struct tide_err err = TIDE_ERR_INIT;
+    struct tide_pos end = store_many(w, START, 10, 0, 1);
+    struct log_piece *large = piece_of(w, START, end, 1);
+
+    large->content[large->info.bytes / 2] ^= 1;
+    assert_int_equal(log_piece_put(w->t->repo, "shop", large, &err), TIDE_OK);
+    log_piece_free(large);
+    merge(w, TIDE_CORRUPT);
+    assert_int_equal(fake_world_objects(w, 1, 0), 10);
+}
+
+static void small_ones_that_a_large_one_repeats_go(void **state)
+{
+    struct fake_world *w = *state;
+    struct tide_pos end = store_many(w, START, 10, 0, 1);
+
+    store(w, START, end, 1);
+    merge(w, TIDE_OK);
+    assert_int_equal(fake_world_objects(w, 1, 0), 0);
+    fake_world_check(w, 1, 1, START, end);
+}
+
 static void a_kill_between_the_steps_leaves_all_readable(void **state)
 {
     static const char *const specs[] = {"merge-before-put=kill:1", "merge-before-tombstone=kill:1",
@@ -312,6 +338,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(large_objects_are_bounded_and_left_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(objects_of_two_writers_overlap_and_merge, set_up, tear_down),
         cmocka_unit_test_setup_teardown(objects_that_disagree_are_left_alone_and_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(small_ones_go_only_where_the_large_one_repeats_them, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(small_ones_that_a_large_one_repeats_go, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_kill_between_the_steps_leaves_all_readable, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_failing_store_leaves_all_readable, set_up, tear_down),
     };
