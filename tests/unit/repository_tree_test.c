@@ -121,10 +121,10 @@ static void files_grow_shrink_come_and_go_between_backups(void **state)
     struct tide_err err = TIDE_ERR_INIT;
     struct trees_random r = {.state = 4};
     struct backup before = {.lineage = 0}, now = {.lineage = 0};
-    static const uint64_t sizes[] = {0, 100, 131072, 131073, 5u << 20, 64u << 20, (64u << 20) + 1, 130u << 20};
+    static const uint64_t sizes[] = {0, 100, 131072, 131073, 300000, 1u << 20, 5u << 20, (64u << 20) + 1};
     char name[32], path[256], target[160];
     make_dir(f->source);
-    for (unsigned round = 0; round < 4; round++) {
+    for (unsigned round = 0; round < 3; round++) {
         for (unsigned i = 0; i < 12; i++) {
             (void)snprintf(name, sizeof name, "f%u", i);
             (void)snprintf(path, sizeof path, "%s/%s", f->source, name);
