@@ -270,6 +270,9 @@ static bool serves(const struct plan_state *p, const struct backup *b, const str
 
     if (tide_pos_cmp(cut->covered, b->stop) < 0 || !cut->found)
         return false;
+    /* What was committed before the backup began is in it, however late. */
+    if (t->kind == TARGET_TIME && b->server_stop_us > t->time_us)
+        return false;
     if (t->kind == TARGET_POSITION &&
         (tide_pos_cmp(t->position, b->stop) < 0 ||
          (tide_pos_is_none(cut->excluded.start) && tide_pos_cmp(cut->covered, t->position) < 0)))

@@ -45,7 +45,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-static tide_status plan(struct fixture *f, const struct target *t, uint32_t lineage)
+static tide_status plan_from(struct fixture *f, const struct target *t, uint32_t lineage, const char *backup)
 {
     plan_clear(&f->plan);
     tide_err_clear(&f->err);
@@ -55,8 +55,14 @@ static tide_status plan(struct fixture *f, const struct target *t, uint32_t line
                                              .host = &f->h->w->host.host,
                                              .target = t,
                                              .lineage = lineage,
+                                             .backup_id = backup,
                                              .clock_tolerance_us = TOLERANCE},
                       &f->plan, &f->err);
+}
+
+static tide_status plan(struct fixture *f, const struct target *t, uint32_t lineage)
+{
+    return plan_from(f, t, lineage, NULL);
 }
 
 static tide_status plan_time(struct fixture *f, int64_t us, uint32_t lineage)
@@ -164,6 +170,33 @@ static void a_gap_is_named(void **state)
     ok(plan_time(f, T0 + 4 * S, 0), &f->err);
     struct target behind = {.kind = TARGET_POSITION, .position = l->commits[15].end, .text = "x"};
     assert_int_equal(plan(f, &behind, 0), TIDE_OUTSIDE);
+}
+
+/* Asked for by name, too, a backup holds what was committed before it. */
+static void a_backup_that_is_too_young_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct history *h = f->h;
+    const struct history_lineage *l = line(f, 20);
+    const struct backup *young = history_backup(h, l, l->commits[10].end, l->commits[11].end, T0 + 11 * S);
+    struct target t = {.kind = TARGET_TIME, .time_us = T0 + 6 * S, .text = "a time"};
+    struct plan_options o = {.repo = h->w->t->repo,
+                             .instance = "shop",
+                             .plugin = &fake_plugin,
+                             .host = &h->w->host.host,
+                             .target = &t,
+                             .backup_id = young->id,
+                             .clock_tolerance_us = TOLERANCE};
+
+    assert_int_equal(plan_build(&o, &f->plan, &f->err), TIDE_OUTSIDE);
+    t.time_us = T0 + 12 * S;
+    ok(plan_build(&o, &f->plan, &f->err), &f->err);
+    assert_string_equal(f->plan.backup.id, young->id);
+    plan_clear(&f->plan);
+    o.backup_id = h->backups[0].id;
+    ok(plan_build(&o, &f->plan, &f->err), &f->err);
+    assert_string_equal(f->plan.backup.id, h->backups[0].id);
+    assert_int_equal(f->plan.included.start.lo, l->commits[12].start.lo);
 }
 
 static void backups_positions_and_names_are_targets(void **state)
@@ -345,8 +378,11 @@ static void plan_is_right(const struct fixture *f, int64_t us, bool steps)
             last = i;
     for (size_t i = 0; i < m.n; i++) {
         const struct fake_commit_record *c = &m.commits[i];
-        if (pos_before(c->start, p->log_from))
+        if (pos_before(c->start, p->log_from)) {
+            if (!steps && c->time_us > us)
+                fail_msg("the backup holds commit %zu, stamped %lld us later", i, (long long)(c->time_us - us));
             continue;
+        }
         newest = c->time_us > newest ? c->time_us : newest;
         bool in = last != SIZE_MAX && i <= last;
         if (in && c->time_us > us)
@@ -402,7 +438,10 @@ static void any_history(struct fixture *f, bool steps, bool lossy, unsigned *pla
         int64_t us = first + (int64_t)history_below(h, (unsigned)(span / 1000) + 3000) * 1000;
         if (history_below(h, 3) == 0) /* a commit's own microsecond */
             us = l->commits[history_below(h, (unsigned)l->n_commits)].time_us;
-        tide_status s = plan_time(f, us, asked);
+        const char *backup =
+            history_below(h, 4) == 0 ? h->backups[history_below(h, (unsigned)h->n_backups)].id : NULL;
+        struct target t = {.kind = TARGET_TIME, .time_us = us, .text = "a time"};
+        tide_status s = plan_from(f, &t, asked, backup);
         if (s == TIDE_OK) {
             plan_is_right(f, us, steps);
             (*planned)++;
@@ -410,7 +449,7 @@ static void any_history(struct fixture *f, bool steps, bool lossy, unsigned *pla
         }
         if (s != TIDE_OUTSIDE)
             ok(s, &f->err);
-        if (!steps && asked != 0 && must_be_planned(f, l, us))
+        if (!steps && asked != 0 && backup == NULL && must_be_planned(f, l, us))
             fail_msg("%lld us after T0 on lineage %u is refused: %s", (long long)(us - T0), asked, f->err.msg);
         (*refused)++;
     }
@@ -453,19 +492,13 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(a_time_is_planned_to_its_commit),
-        TEST(before_the_next_commit_the_backup_is_enough),
-        TEST(outside_is_refused_with_the_nearest_times),
-        TEST(a_heartbeat_moves_the_end),
-        TEST(without_backup_or_log_nothing_is_planned),
-        TEST(a_gap_is_named),
-        TEST(backups_positions_and_names_are_targets),
-        TEST(a_clock_that_was_put_back_is_ambiguous),
-        TEST(a_child_whose_clock_is_behind_is_ambiguous),
-        TEST(settings_that_the_log_demands_come_along),
-        cmocka_unit_test(any_forked_and_merged_history),
-        cmocka_unit_test(any_history_with_gaps),
-        cmocka_unit_test(any_history_whose_clock_was_put_back),
+        TEST(a_time_is_planned_to_its_commit),           TEST(before_the_next_commit_the_backup_is_enough),
+        TEST(outside_is_refused_with_the_nearest_times), TEST(a_heartbeat_moves_the_end),
+        TEST(without_backup_or_log_nothing_is_planned),  TEST(a_gap_is_named),
+        TEST(a_backup_that_is_too_young_is_refused),     TEST(backups_positions_and_names_are_targets),
+        TEST(a_clock_that_was_put_back_is_ambiguous),    TEST(a_child_whose_clock_is_behind_is_ambiguous),
+        TEST(settings_that_the_log_demands_come_along),  cmocka_unit_test(any_forked_and_merged_history),
+        cmocka_unit_test(any_history_with_gaps),         cmocka_unit_test(any_history_whose_clock_was_put_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
