@@ -146,7 +146,8 @@ struct range {
     bool sparse;
 };
 
-/* Where the next data of a sparse file lie.  A file may grow into its hole while it is read; the log has those pages. */
+/* Where the next data of a sparse file lie.  A file may grow into its hole while it is read; the log has those pages.
+ */
 static tide_status find_data(struct source_file *f, int fd, struct range *r, struct tide_err *err)
 {
     off_t data = lseek(fd, (off_t)r->at, SEEK_DATA), hole = (off_t)r->end;

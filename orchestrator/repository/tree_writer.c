@@ -75,7 +75,10 @@ static tide_status add_damage(struct tree_writer *w, const char *file, uint64_t 
     uint32_t n = v->n_bad < TIDE_BLOCK_MAX_PAGES ? v->n_bad : TIDE_BLOCK_MAX_PAGES;
     w->damaged_pages += v->n_bad;
     for (uint32_t i = 0; i < n && json_array_size(w->damage) < DAMAGE_REPORTED; i++) {
-        json_t *page = json_pack("{s:s, s:I}", "file", file, "page", (json_int_t)(first_page + v->bad_pages[i]));
+        json_int_t number = (json_int_t)(first_page + v->bad_pages[i]);
+        json_t *page = json_pack("{s:s, s:I}", "file", file, "page", number);
+        if (page == NULL) /* JSON holds no name that is not UTF-8 */
+            page = json_pack("{s:s, s:I}", "file", "?", "page", number);
         if (page == NULL || json_array_append_new(w->damage, page) != 0)
             return tide_fail(err, TIDE_NO_MEMORY, "out of memory for the list of damaged pages");
     }
