@@ -395,6 +395,9 @@ struct tide_backup_sink {
     int (*snapshot)(void *ctx, int action, char *path, size_t path_size, struct tide_err *err);
     /* Called once, when the start is known and before files are handed over. */
     int (*started)(void *ctx, struct tide_pos start, uint64_t branch, int64_t clock_us, struct tide_err *err);
+    /* Before a file's first piece, when its blocks are to be inspected: name, flags and inspect_number count.  A host
+     * of an older version has not got it. */
+    int (*piece_begin)(void *ctx, const struct tide_file *f, struct tide_err *err);
 };
 
 struct tide_backup_params {

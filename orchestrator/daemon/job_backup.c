@@ -113,6 +113,12 @@ static int sink_piece(void *ctx, const char *name, uint64_t offset, const void *
     return tree_writer_piece(r->writer, name, offset, data, len, err);
 }
 
+static int sink_piece_begin(void *ctx, const struct tide_file *f, struct tide_err *err)
+{
+    const struct run *r = ctx;
+    return tree_writer_piece_begin(r->writer, f, err);
+}
+
 static int sink_piece_end(void *ctx, const struct tide_file *f, struct tide_err *err)
 {
     const struct run *r = ctx;
@@ -287,6 +293,7 @@ static tide_status copy(struct run *r, struct tide_err *err)
         .file = sink_file,
         .drain = sink_drain,
         .data = sink_data,
+        .piece_begin = sink_piece_begin,
         .piece = sink_piece,
         .piece_end = sink_piece_end,
         .snapshot = sink_snapshot,

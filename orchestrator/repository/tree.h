@@ -44,6 +44,9 @@ tide_status tree_writer_file(struct tree_writer *w, const struct tide_file *f, s
 tide_status tree_writer_drain(struct tree_writer *w, struct tide_err *err) TIDE_MUST_CHECK;
 tide_status tree_writer_data(struct tree_writer *w, const struct tide_file *f, const void *data, size_t len,
                              struct tide_err *err) TIDE_MUST_CHECK;
+/* Optional, before a file's first piece: whether its blocks are inspected as they come. */
+tide_status tree_writer_piece_begin(struct tree_writer *w, const struct tide_file *f,
+                                    struct tide_err *err) TIDE_MUST_CHECK;
 tide_status tree_writer_piece(struct tree_writer *w, const char *name, uint64_t offset, const void *data, size_t len,
                               struct tide_err *err) TIDE_MUST_CHECK;
 tide_status tree_writer_piece_end(struct tree_writer *w, const struct tide_file *f,

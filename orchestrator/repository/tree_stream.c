@@ -16,6 +16,8 @@ struct tree_stream {
     uint32_t seq;
     uint64_t at; /* bytes so far */
     size_t held; /* of them in block */
+    bool inspect;
+    uint64_t inspect_number;
     uint8_t block[TREE_BLOCK];
     struct leaf leaf; /* blocks of the leaf at `at` so far */
     struct tree_stream *next;
@@ -144,10 +146,30 @@ static tide_status enter_leaf(struct tree_lane *l, const struct tree_stream *t, 
     return TIDE_OK;
 }
 
+/* What comes once cannot be read again: a block that is not as it should be is reported as it came. */
+static tide_status inspect_held(struct tree_writer *w, const struct tree_stream *t, struct tide_err *err)
+{
+    const struct tide_block_view view = {.struct_size = sizeof view,
+                                         .name = t->name,
+                                         .inspect_number = t->inspect_number,
+                                         .offset = t->at - t->held,
+                                         .data = t->block,
+                                         .len = t->held,
+                                         .backup_start = tree_start(w)};
+    struct tide_block_verdict v = {.struct_size = sizeof v};
+
+    w->o.inspect(&view, &v);
+    if (v.verdict != TIDE_BLOCK_TORN)
+        return TIDE_OK;
+    return tree_damage(w, t->name, v.page_size == 0 ? 0 : view.offset / v.page_size, &v, err);
+}
+
 /* The held block is complete, or the file ends with it. */
 static tide_status store_held(struct tree_lane *l, struct tree_stream *t, struct tide_err *err)
 {
     tide_status s = enter_leaf(l, t, err);
+    if (s == TIDE_OK && t->inspect && l->w->o.inspect != NULL)
+        s = inspect_held(l->w, t, err);
     if (s == TIDE_OK)
         s = lane_block(l, t->block, t->held, err);
     if (s != TIDE_OK)
@@ -198,6 +220,22 @@ static tide_status take_piece(struct tree_writer *w, const char *name, uint64_t 
     /* What is left out is a hole. */
     s = take_bytes(stream_lane(w), t, NULL, offset - t->at, err);
     return s != TIDE_OK ? s : take_bytes(stream_lane(w), t, data, len, err);
+}
+
+tide_status tree_writer_piece_begin(struct tree_writer *w, const struct tide_file *f, struct tide_err *err)
+{
+    tide_status s = tide_pool_status(w->pool, err);
+    if (s != TIDE_OK)
+        return s;
+    (void)pthread_mutex_lock(&w->stream_lock);
+    struct tree_stream *t = *find_stream(w, f->name);
+    s = t != NULL ? TIDE_OK : open_stream(w, f->name, &t, err);
+    if (s == TIDE_OK) {
+        t->inspect = (f->flags & TIDE_FILE_INSPECT) != 0;
+        t->inspect_number = f->inspect_number;
+    }
+    (void)pthread_mutex_unlock(&w->stream_lock);
+    return s == TIDE_OK ? s : tide_wrap(err, s, "backing up \"%s\"", f->name);
 }
 
 tide_status tree_writer_piece(struct tree_writer *w, const char *name, uint64_t offset, const void *data, size_t len,

@@ -140,6 +140,12 @@ static struct tide_file describe(const struct basebackup *b, const struct pg_tar
     return f;
 }
 
+static bool can_begin_pieces(const struct tide_backup_sink *sink)
+{
+    return sink->struct_size >= offsetof(struct tide_backup_sink, piece_begin) + sizeof sink->piece_begin &&
+           sink->piece_begin != NULL;
+}
+
 static int entry_begin(void *ctx, const struct pg_tar_entry *e, struct tide_err *err)
 {
     struct basebackup *b = ctx;
@@ -147,10 +153,14 @@ static int entry_begin(void *ctx, const struct pg_tar_entry *e, struct tide_err 
 
     b->skipped = is_left_out(b, e);
     (void)snprintf(b->name, sizeof b->name, "%s%s", b->prefix, e->name);
-    if (b->skipped || e->kind != PG_TAR_DIRECTORY)
+    if (b->skipped)
         return TIDE_OK;
     struct tide_file f = describe(b, e);
-    return sink->file(sink->ctx, &f, err);
+    if (e->kind == PG_TAR_DIRECTORY)
+        return sink->file(sink->ctx, &f, err);
+    if ((f.flags & TIDE_FILE_INSPECT) == 0 || !can_begin_pieces(sink))
+        return TIDE_OK;
+    return sink->piece_begin(sink->ctx, &f, err);
 }
 
 static int entry_data(void *ctx, const struct pg_tar_entry *e, uint64_t offset, const void *data, size_t len,

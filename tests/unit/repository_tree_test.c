@@ -287,6 +287,46 @@ static void handed_over_bytes_come_back(void **state)
     free(data);
 }
 
+/* Pages of a KiB; those that begin with '!' are damaged. */
+static void exclamation_marks_are_bad(const struct tide_block_view *v, struct tide_block_verdict *verdict)
+{
+    verdict->page_size = 1024;
+    for (uint32_t i = 0; i < v->len / 1024; i++)
+        if (v->data[(size_t)i * 1024] == '!')
+            verdict->bad_pages[verdict->n_bad++] = i;
+    assert_int_equal(v->inspect_number, 77);
+    verdict->verdict = verdict->n_bad > 0 ? TIDE_BLOCK_TORN : TIDE_BLOCK_FINE;
+}
+
+static void pieces_are_inspected_as_they_come(void **state)
+{
+    struct fixture *f = *state;
+    struct tide_err err = TIDE_ERR_INIT;
+    struct tree_writer *w = NULL;
+    TIDE_AUTO(backup_clear) struct backup b = {.lineage = 0};
+    static uint8_t data[300000];
+    const struct tree_writer_options o = {
+        .repo = f->t->repo, .instance = "shop", .id = "one", .jobs = 1, .inspect = exclamation_marks_are_bad};
+    const struct tide_file file = {.kind = TIDE_FILE_REGULAR,
+                                   .name = "a",
+                                   .size = sizeof data,
+                                   .flags = TIDE_FILE_INSPECT,
+                                   .inspect_number = 77};
+    data[5 * 1024] = data[290 * 1024] = '!';
+    ok(tree_writer_new(&o, &w, &err), &err);
+    ok(tree_writer_piece_begin(w, &file, &err), &err);
+    ok(tree_writer_piece(w, "a", 0, data, 100000, &err), &err);
+    ok(tree_writer_piece(w, "not announced", 0, data, 100000, &err), &err);
+    ok(tree_writer_piece(w, "a", 100000, data + 100000, sizeof data - 100000, &err), &err);
+    ok(tree_writer_piece_end(w, &file, &err), &err);
+    const struct tide_file other = {.kind = TIDE_FILE_REGULAR, .name = "not announced", .size = 100000};
+    ok(tree_writer_piece_end(w, &other, &err), &err);
+    ok(tree_writer_finish(w, &b, &err), &err);
+    tree_writer_free(w);
+    assert_int_equal(b.totals.damaged_pages, 2);
+    assert_string_equal(b.damage, "[{\"file\":\"a\",\"page\":5},{\"file\":\"a\",\"page\":290}]");
+}
+
 static void wrong_streams_are_refused(void **state)
 {
     struct fixture *f = *state;
@@ -428,6 +468,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(files_grow_shrink_come_and_go_between_backups, set_up_sealed, tear_down),
         cmocka_unit_test_setup_teardown(walk_gives_entries_in_order, set_up_plain, tear_down),
         cmocka_unit_test_setup_teardown(handed_over_bytes_come_back, set_up_sealed, tear_down),
+        cmocka_unit_test_setup_teardown(pieces_are_inspected_as_they_come, set_up_plain, tear_down),
         cmocka_unit_test_setup_teardown(wrong_streams_are_refused, set_up_plain, tear_down),
         cmocka_unit_test_setup_teardown(wrong_names_are_refused, set_up_plain, tear_down),
         cmocka_unit_test_setup_teardown(a_file_of_many_leaves_comes_back, set_up_plain, tear_down),
