@@ -78,7 +78,7 @@ sql "$port_b" "select pg_wal_replay_resume()" >/dev/null
 backups=$(find "$tmp/repo/instances/shop/backups" -type f | wc -l)
 replayed() { [ "$(sql "$port_b" "select count(*) from rows")" = 1 ]; }
 wait_for 10 replayed
-background backup "$TIDE_BUILD/tidemark" -c "$tmp/only.conf" backup shop --fast --limit 2MiB
+background backup "$TIDE_BUILD/tidemark" -c "$tmp/only.conf" backup shop --fast --limit 6MiB
 backing=$pid
 copies() { grep -q "backup.started" "$tmp/backup.log"; }
 wait_for 20 copies
