@@ -207,20 +207,28 @@ void placement_clear(struct placement *p)
     memset(p, 0, sizeof *p);
 }
 
+size_t placement_space(const struct placement *p, const char *entry)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        size_t n = p->spaces[i].prefix_len;
+        if (strncmp(entry, p->spaces[i].prefix, n) == 0 && (entry[n] == '/' || entry[n] == '\0'))
+            return i;
+    }
+    return p->n;
+}
+
 tide_status placement_place(void *ctx, const struct tree_entry *e, char path[TIDE_PATH_MAX], struct tide_err *err)
 {
     const struct placement *p = ctx;
+    size_t i = placement_space(p, e->name);
 
-    for (size_t i = 0; i < p->n; i++) {
-        size_t n = p->spaces[i].prefix_len;
-        if (strncmp(e->name, p->spaces[i].prefix, n) != 0 || (e->name[n] != '/' && e->name[n] != '\0'))
-            continue;
-        if (e->name[n] == '/')
-            return tide_path_join(path, p->spaces[i].directory, e->name + n + 1, err);
-        (void)snprintf(path, TIDE_PATH_MAX, "%s", p->spaces[i].directory);
-        return TIDE_OK;
-    }
-    return tide_path_join(path, p->o->into, e->name, err);
+    if (i == p->n)
+        return tide_path_join(path, p->o->into, e->name, err);
+    size_t n = p->spaces[i].prefix_len;
+    if (e->name[n] == '/')
+        return tide_path_join(path, p->spaces[i].directory, e->name + n + 1, err);
+    (void)snprintf(path, TIDE_PATH_MAX, "%s", p->spaces[i].directory);
+    return TIDE_OK;
 }
 
 tide_status placement_lines(const struct placement *p, struct tide_buf *out, struct tide_err *err)

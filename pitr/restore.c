@@ -66,52 +66,22 @@ static struct tide_restore_params params_of(const struct run *r)
 
 /* ---- looking before writing */
 
-static void note(struct restore_report *report, uint32_t severity, const char *code, const char *message,
-                 const char *fix)
+/* The directories that everything goes to, and whether there is room. */
+static tide_status check_places(const struct restore_options *o, bool resume, struct restore_report *report,
+                                struct tide_err *err)
 {
-    struct tide_findings sink = finding_list_sink(&report->findings);
-    struct tide_finding f = {
-        .struct_size = sizeof f, .severity = severity, .code = code, .message = message, .fix = fix};
+    struct tree_reader *reader = NULL;
+    struct placement places;
+    tide_status s = tree_reader_open(o->repo, o->instance, &o->plan->backup, 1, &reader, err);
 
-    sink.add(sink.ctx, &f);
-}
-
-/* The nearest directory above path that exists: where its bytes will go. */
-static void existing_parent(const char *path, char out[TIDE_PATH_MAX])
-{
-    (void)snprintf(out, TIDE_PATH_MAX, "%s", path);
-    while (access(out, F_OK) != 0) {
-        char *slash = strrchr(out, '/');
-        if (slash == NULL || slash == out) {
-            (void)snprintf(out, TIDE_PATH_MAX, "/");
-            return;
-        }
-        *slash = '\0';
-    }
-}
-
-static tide_status check_space(const struct restore_options *o, struct restore_report *report, struct tide_err *err)
-{
-    char at[TIDE_PATH_MAX], need[32], have[32], text[256];
-
-    existing_parent(o->into, at);
-    if (access(at, W_OK | X_OK) != 0) {
-        char denied[TIDE_PATH_MAX + 64];
-        (void)snprintf(denied, sizeof denied, "nothing can be made in \"%s\": %s", at, strerror(errno));
-        note(report, 2, "restore.directory", denied, "as root: install -d -o USER DIR; or restore as root");
-    }
-    tide_status s = tide_disk_free(at, &report->free_bytes, err);
-    if (s != TIDE_OK)
-        return s;
-    /* log files pass through one by one; a few lie there at a time, and what replay writes is not known before */
-    report->needed_bytes = o->plan->backup.totals.bytes + (256u << 20);
-    if (report->free_bytes >= report->needed_bytes)
-        return TIDE_OK;
-    tide_size_format(report->needed_bytes, need, sizeof need);
-    tide_size_format(report->free_bytes, have, sizeof have);
-    (void)snprintf(text, sizeof text, "not enough space: %s needed, %s available", need, have);
-    note(report, 2, "restore.space", text, NULL);
-    return TIDE_OK;
+    if (s == TIDE_OK)
+        s = placement_load(reader, o, resume, &places, err);
+    if (s == TIDE_OK && !resume)
+        s = space_check(reader, &places, report, err);
+    if (s == TIDE_OK)
+        placement_clear(&places);
+    tree_reader_close(reader);
+    return s;
 }
 
 tide_status restore_preflight(const struct restore_options *o, struct restore_report *report, struct tide_err *err)
@@ -128,9 +98,7 @@ tide_status restore_preflight(const struct restore_options *o, struct restore_re
         return s;
     struct tide_restore_params params = params_of(&r);
     s = o->plugin->restore_check(o->host, &params, &sink, report->bin_dir, sizeof report->bin_dir, err);
-    if (s == TIDE_OK && !marker.present)
-        s = check_space(o, report, err);
-    return s;
+    return s == TIDE_OK ? check_places(o, marker.present, report, err) : s;
 }
 
 /* A critical finding becomes the error; no space is a failure, everything else a matter of set-up. */

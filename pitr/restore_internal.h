@@ -54,8 +54,14 @@ struct placement {
 tide_status placement_load(struct tree_reader *t, const struct restore_options *o, bool resume, struct placement *out,
                            struct tide_err *err) TIDE_MUST_CHECK;
 void placement_clear(struct placement *p);
+/* Which of the spaces an entry lies in; n: none, it goes to the data directory. */
+size_t placement_space(const struct placement *p, const char *entry);
 tide_status placement_place(void *ctx, const struct tree_entry *e, char path[TIDE_PATH_MAX], struct tide_err *err);
 /* "OID=DIR" lines for the plugin. */
 tide_status placement_lines(const struct placement *p, struct tide_buf *out, struct tide_err *err) TIDE_MUST_CHECK;
+
+/* Adds a problem for every file system that has not enough room, or in which nothing can be made. */
+tide_status space_check(struct tree_reader *t, const struct placement *p, struct restore_report *report,
+                        struct tide_err *err) TIDE_MUST_CHECK;
 
 #endif

@@ -100,6 +100,17 @@ if small "$tmp/disk" 40m; then
     exits 1 "a target that is too small is refused" tm restore shop --to latest --into "$into" --bin-dir "$PGBIN"
     like "$err" "needed, .*available" "... with what is needed and what there is"
     is "$(find "$tmp/target" -mindepth 1 | wc -l)" 0 "... and nothing is written"
+    as_pg mkdir "$tmp/space"
+    sql "$port" "create tablespace fast location '$tmp/space'"
+    sql "$port" "create table in_space tablespace fast as select g n, repeat('x', 900) t from generate_series(1, 22000) g" >/dev/null
+    shop_backup
+    exits 1 "a tablespace's own disk that is too small is refused" tm restore shop --to latest --into "$tmp/into" --tablespace "fast=$tmp/target/fast" --bin-dir "$PGBIN"
+    like "$err" "not enough space in \"$tmp/target" "... and named"
+    exits 1 "... in a plan, too" tm restore shop --to latest --into "$tmp/into" --tablespace "fast=$tmp/target/fast" --bin-dir "$PGBIN" --plan --json
+    like "$(json 'd["plan"]["problems"]')" "$tmp/target" "... among its problems"
+    if [ -e "$tmp/into" ] || [ -e "$tmp/target/fast" ]; then not_ok "... and nothing is written"; else ok "... and nothing is written"; fi
+    sql "$port" "drop table in_space" && sql "$port" "drop tablespace fast"
+    shop_backup
     umount "$tmp/target" && mount -t tmpfs -o size=340m,mode=0755 tmpfs "$tmp/target"
     TIDE_FAILPOINTS=restore-after-files=kill tm restore shop --to latest --into "$into" --bin-dir "$PGBIN" >/dev/null 2>&1
     dd if=/dev/zero of="$tmp/target/ballast" bs=64k >/dev/null 2>&1
