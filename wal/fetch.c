@@ -9,10 +9,15 @@
 #define CACHED     2u
 #define LIST_AGAIN 3u
 
-/* The content of an object that was read last; reads are mostly consecutive. */
+/* Of an object no more than this is read at once: several readers of one object then share the work between them. */
+#define PART ((size_t)16 << 20)
+#define ROOM (PART + ((size_t)2 << 20)) /* with the rest of the frames at both ends */
+
+/* The part of an object that was read last; reads are mostly consecutive. */
 struct cached {
     bool full;
     struct log_name name;
+    uint64_t bytes, at; /* of the whole content; where the part begins in it */
     struct tide_buf content;
     uint64_t used_at;
 };
@@ -48,7 +53,7 @@ tide_status log_source_new(struct repo *r, const char *instance, const struct li
     s->walks = walks;
     s->n = n;
     for (size_t i = 0; i < CACHED; i++)
-        s->cache[i].content = (struct tide_buf)TIDE_BUF_INIT(LOG_OBJECT_MAX_BYTES);
+        s->cache[i].content = (struct tide_buf)TIDE_BUF_INIT(ROOM);
     *out = s;
     return TIDE_OK;
 }
@@ -83,11 +88,19 @@ static size_t step_of(const struct log_source *s, struct tide_pos pos)
     return i;
 }
 
+static bool holds(const struct cached *c, uint32_t lineage, struct tide_pos pos)
+{
+    if (!c->full || c->name.lineage != lineage || !pos_in(pos, c->name.start, c->name.end))
+        return false;
+    uint64_t skip = pos.lo - c->name.start.lo;
+    return skip >= c->bytes || (skip >= c->at && skip - c->at < c->content.len);
+}
+
 static struct cached *cached_at(struct log_source *s, uint32_t lineage, struct tide_pos pos)
 {
     for (size_t i = 0; i < CACHED; i++) {
         struct cached *c = &s->cache[i];
-        if (c->full && c->name.lineage == lineage && pos_in(pos, c->name.start, c->name.end)) {
+        if (holds(c, lineage, pos)) {
             c->used_at = ++s->ticks;
             return c;
         }
@@ -125,14 +138,16 @@ static tide_status find_object(struct log_source *s, size_t step, struct tide_po
     return log_walk_next(*w, name, err);
 }
 
-static tide_status load(struct log_source *s, const struct log_name *name, struct cached *c, struct tide_err *err)
+static tide_status load(struct log_source *s, const struct log_name *name, struct tide_pos pos, struct cached *c,
+                        struct tide_err *err)
 {
     char key[REPO_KEY_MAX];
     struct log_info info = {0};
     tide_status st = log_name_key(s->instance, name, key, err);
 
     if (st == TIDE_OK)
-        st = log_object_read(s->repo, key, &info, &c->content, err);
+        st = log_object_read_part(s->repo, key, pos.lo - name->start.lo, PART, &info, &c->content, &c->at, err);
+    c->bytes = info.bytes;
     log_info_clear(&info);
     if (st != TIDE_OK)
         return st;
@@ -163,7 +178,7 @@ static tide_status object_at(struct log_source *s, size_t step, struct tide_pos 
         if (st != TIDE_OK)
             return st;
         struct cached *c = cache_room(s);
-        st = load(s, &name, c, err);
+        st = load(s, &name, pos, c, err);
         if (st == TIDE_OK) {
             *out = c;
         } else if (st != TIDE_NOT_FOUND) {
@@ -254,10 +269,11 @@ tide_status log_source_read(struct log_source *s, struct tide_pos from, struct t
             return st;
         uint64_t skip = pos.lo - c->name.start.lo;
         uint64_t n = pos_distance(pos, to), fork = s->path[step].end.lo - pos.lo;
-        if (skip >= c->content.len) { /* the file ends here; the engine goes on in the next one */
+        if (skip >= c->bytes) { /* the file ends here; the engine goes on in the next one */
             *got = pos;
             return TIDE_OK;
         }
+        skip -= c->at;
         if (n > c->content.len - skip)
             n = c->content.len - skip;
         if (step + 1 < s->n && s->path[step].end.hi == pos.hi && n > fork)

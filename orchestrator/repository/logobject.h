@@ -66,6 +66,10 @@ tide_status log_object_info(struct repo *r, const char *key, struct log_info *ou
 /* Proves and appends the whole content; checks that it is the object its name claims.  info may be NULL. */
 tide_status log_object_read(struct repo *r, const char *key, struct log_info *info, struct tide_buf *content,
                             struct tide_err *err) TIDE_MUST_CHECK;
+/* A part of it: the whole frames that hold the bytes from `from` on, `len` of them or as far as there are some.  *at is
+ * the place of the first byte that was appended.  Each frame is proved; the digest only where the part is the whole. */
+tide_status log_object_read_part(struct repo *r, const char *key, uint64_t from, uint64_t len, struct log_info *info,
+                                 struct tide_buf *content, uint64_t *at, struct tide_err *err) TIDE_MUST_CHECK;
 /* The block references; *refs is the caller's to free(). */
 tide_status log_object_refs(struct repo *r, const char *key, struct tide_block_ref **refs, size_t *n, struct tide_err *err) TIDE_MUST_CHECK;
 

@@ -265,6 +265,45 @@ tide_status log_object_read(struct repo *r, const char *key, struct log_info *in
     return TIDE_OK;
 }
 
+static tide_status read_part(struct log_reader *l, uint64_t from, uint64_t len, struct tide_buf *content,
+                             uint64_t *at, struct tide_err *err)
+{
+    uint64_t bytes = l->meta.info.bytes, left = from < bytes ? bytes - from : 0;
+    uint64_t to = from < bytes ? from + (len < left ? len : left) : bytes;
+    uint32_t first = (uint32_t)(from < bytes ? from / LOG_FRAME_PLAIN : l->meta.n_log);
+    uint32_t end = (uint32_t)((to + LOG_FRAME_PLAIN - 1) / LOG_FRAME_PLAIN);
+    *at = from < bytes ? (uint64_t)first * LOG_FRAME_PLAIN : bytes;
+    if (first == 0 && end == l->meta.n_log)
+        return read_content(l, content, err);
+    uint64_t stop = (uint64_t)end * LOG_FRAME_PLAIN, want = (stop < bytes ? stop : bytes) - *at;
+    size_t before = content->len;
+    if (content->len > content->max || want > content->max - content->len)
+        return tide_fail(err, TIDE_INVALID, "there is no room for %llu bytes of log", (unsigned long long)want);
+    if (!tide_buf_reserve(content, (size_t)want))
+        return tide_fail(err, TIDE_NO_MEMORY, "out of memory for log");
+    tide_status s = read_frames(l, 1 + first, 1 + end, FRAME_LOG, content, NULL, NULL, err);
+    if (s == TIDE_OK && content->len - before != want)
+        s = tide_fail(err, TIDE_CORRUPT, "frames of log hold %zu bytes instead of %llu", content->len - before,
+                      (unsigned long long)want);
+    if (s != TIDE_OK)
+        content->len = before;
+    return s;
+}
+
+tide_status log_object_read_part(struct repo *r, const char *key, uint64_t from, uint64_t len, struct log_info *info,
+                                 struct tide_buf *content, uint64_t *at, struct tide_err *err)
+{
+    TIDE_AUTO(reader_clear) struct log_reader l = {.repo = r, .key = key};
+    tide_status s = open_object(&l, FIRST_CONTENT, err);
+    if (s == TIDE_OK)
+        s = read_part(&l, from, len, content, at, err);
+    if (s != TIDE_OK)
+        return tide_wrap(err, s, "reading \"%s\"", key);
+    if (info != NULL)
+        *info = TIDE_TAKE(l.meta.info);
+    return TIDE_OK;
+}
+
 tide_status log_object_refs(struct repo *r, const char *key, struct tide_block_ref **refs, size_t *n,
                             struct tide_err *err)
 {
