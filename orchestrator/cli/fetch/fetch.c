@@ -59,6 +59,28 @@ static int ask(const char *socket_path, const char *name, char *reply, size_t si
     return 0;
 }
 
+/*
+ * Recovery asks for a log file under a name for restored files, and makes what it gets there durable before it goes on:
+ * an fsync of 16 MiB for each.  This log is in the repository and is asked for again after any stop, so that is
+ * waste.  Put where the server keeps its own log, under its own name, and answered "absent", recovery takes it from
+ * there.  Anything else, such as a history file, goes where it was asked for.
+ */
+static int place(const char *from, const char *name, const char *path)
+{
+    static const char restored[] = "/RECOVERYXLOG";
+    size_t len = strlen(path), tail = sizeof restored - 1;
+    char own[4096];
+
+    if (len <= tail || strcmp(path + len - tail, restored) != 0)
+        return rename(from, path) == 0 ? 0 : fail("could not move into place", from);
+    int n = snprintf(own, sizeof own, "%.*s/%s", (int)(len - tail), path, name);
+    if (n < 0 || (size_t)n >= sizeof own) {
+        errno = ENAMETOOLONG;
+        return fail("could not move into place", from);
+    }
+    return rename(from, own) == 0 ? ABSENT : fail("could not move into place", from);
+}
+
 int main(int argc, char **argv)
 {
     char reply[4096];
@@ -78,7 +100,7 @@ int main(int argc, char **argv)
     if (strcmp(reply, "absent") == 0)
         return ABSENT;
     if (strncmp(reply, "ok ", 3) == 0)
-        return rename(reply + 3, argv[3]) == 0 ? 0 : fail("could not move into place", reply + 3);
+        return place(reply + 3, argv[2], argv[3]);
     (void)fprintf(stderr, "tidemark-fetch: %s\n", strncmp(reply, "error ", 6) == 0 ? reply + 6 : reply);
     return FAILED;
 }
