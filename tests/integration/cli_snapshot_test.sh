@@ -65,6 +65,16 @@ loop_mount() { # TYPE FILE MOUNTPOINT OPTION...
     truncate -s 700M "$file" && "mkfs.$type" -q "$@" "$file" >/dev/null 2>&1 && mkdir -p "$at" && mount -o loop "$file" "$at" 2>/dev/null
 }
 
+# A mount that something still looks into goes when that does; the script ends with the status given.
+unmount_all() { # STATUS
+    local type
+    for type in xfs btrfs; do
+        pg_stop "$tmp/mnt-$type/live/db"
+        if mountpoint -q "$tmp/mnt-$type"; then umount "$tmp/mnt-$type" 2>/dev/null || umount -l "$tmp/mnt-$type"; fi
+    done
+    return "$1"
+}
+
 real() { # TYPE TAKE RELEASE MKFS_OPTION...
     local type=$1 take=$2 release=$3 at=$tmp/mnt-$1
     shift 3
@@ -76,7 +86,7 @@ real() { # TYPE TAKE RELEASE MKFS_OPTION...
         skip "a backup of a real snapshot on $type" "no loop mount here"
         return
     fi
-    trap 'pg_stop "$tmp/mnt-xfs/live/db"; pg_stop "$tmp/mnt-btrfs/live/db"; umount "$tmp/mnt-xfs" "$tmp/mnt-btrfs" 2>/dev/null; tide_cleanup' EXIT
+    trap 'unmount_all $?; tide_cleanup' EXIT
     if [ "$type" = btrfs ]; then btrfs subvolume create "$at/live" >/dev/null; else mkdir "$at/live"; fi
     chmod 755 "$at" "$at/live"
     chown "$PG_USER" "$at/live"
@@ -107,7 +117,7 @@ CONF
     gone
     stop "$shipper"
     pg_stop "$at/live/db"
-    umount "$at"
+    umount "$at" 2>/dev/null || umount -l "$at"
 }
 
 real btrfs "btrfs subvolume snapshot -r $tmp/mnt-btrfs/live $tmp/mnt-btrfs/snap" "btrfs subvolume delete $tmp/mnt-btrfs/snap"
