@@ -70,6 +70,34 @@ is "$(rows)" "$(seq -s ' ' 1 $n)" "... of all that was committed"
 gone
 stop "$shipper" >/dev/null
 
+# ---- unmounted under the shipper, and mounted again
+
+mv "$tmp/repo" "$tmp/real" && mkdir "$tmp/repo"
+if mount --bind "$tmp/real" "$tmp/repo" 2>/dev/null; then
+    mounts+=("$tmp/repo")
+    shop_ship
+    commit
+    shop_reach
+    umount -l "$tmp/repo"
+    before=$(find "$tmp/real" | sort | sha256sum)
+    commit
+    sleep 2
+    is "$(find "$tmp/repo" -mindepth 1 | wc -l)" 0 "nothing is written to where it was mounted"
+    is "$(find "$tmp/real" | sort | sha256sum)" "$before" "... nor to what nobody sees any more"
+    says "ship.stands" && ok "... and status says that the shipper stands still" || exits 7 "... and status says that it is not there" tm status shop
+    mount --bind "$tmp/real" "$tmp/repo"
+    commit
+    shop_reach
+    exits 0 "mounted again, nothing is missing" restore_to latest
+    is "$(rows)" "$(seq -s ' ' 1 $n)" "... of what was committed meanwhile"
+    gone
+    stop "$shipper" >/dev/null
+    umount "$tmp/repo"
+else
+    skip "an unmounted repository" "mounting needs root"
+fi
+rmdir "$tmp/repo" && mv "$tmp/real" "$tmp/repo"
+
 # ---- full disks, where we may mount small ones
 
 if small "$tmp/disk" 40m; then
