@@ -311,6 +311,13 @@ static tide_status recover(struct run *r, struct tide_err *err)
     return s == TIDE_OK || s == TIDE_CANCELLED || r->fetch == NULL ? s : blame_fetch(r->fetch, s, err);
 }
 
+/* The instance runs; from here on its directory is nobody's but its own. */
+static tide_status finish(const struct restore_options *o, struct tide_err *err)
+{
+    TIDE_FAILPOINT("restore-before-end", err);
+    return marker_remove(o, err);
+}
+
 tide_status restore_run(const struct restore_options *o, struct restore_report *report, struct tide_err *err)
 {
     TIDE_AUTO(run_clear) struct run r = {.o = o, .report = report, .space_lines = TIDE_BUF_INIT(1u << 20)};
@@ -328,7 +335,7 @@ tide_status restore_run(const struct restore_options *o, struct restore_report *
     if (s == TIDE_OK)
         s = recover(&r, err);
     if (s == TIDE_OK)
-        s = marker_remove(o, err);
+        s = finish(o, err);
     report->bytes = o->plan->backup.totals.bytes;
     report->finished_us = tide_now_us();
     return s;

@@ -92,7 +92,7 @@ damage_log() { # one byte of an object in the middle, at several places
 }
 
 damage_other() {
-    local w=$1 f key
+    local w=$1 f
     fresh
     f=$(find "$repo/instances/shop/packs" -type f -size +100k | head -1)
     flip "$f" $(($(stat -c %s "$f") / 2))

@@ -158,6 +158,17 @@ exits 0 "recovery: a second run finishes" restore_to latest
 is "$(rows)" "$(seq -s ' ' 1 $n)" "recovery: with every row"
 gone
 
+# When the instance runs already, its files are not taken from under it.
+killed_at restore-before-end restore_to latest
+server=$(head -1 "$tmp/restored/postmaster.pid")
+exits 9 "restore-before-end: a running instance is left alone" restore_to latest
+like "$out" "process $server " "restore-before-end: and named"
+tide_gone "$server" && not_ok "restore-before-end: it goes on running" || ok "restore-before-end: it goes on running"
+pg_stop "$tmp/restored" fast
+exits 0 "restore-before-end: once it is stopped, a second run finishes" restore_to latest
+is "$(rows)" "$(seq -s ' ' 1 $n)" "restore-before-end: with every row"
+gone
+
 # ---- all
 
 missing=''
